@@ -1,0 +1,103 @@
+"""What the outside world looks like to everything above the sockets: time, datagrams, streams, threads, randomness.
+
+Owns: the `Host` that a phone system runs on, and its parts. Two things provide it: ``telephony.host.ReactorHost`` (a
+Twisted reactor and real sockets) and ``telephony.testing.network`` (one seeded clock and network in memory); whatever
+is written against these interfaces runs the same on both. Must not know SIP, RTP or calls.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+
+T = TypeVar("T")
+
+#: An IP address literal (IPv6 without brackets) and a port number.
+Address = tuple[str, int]
+
+
+class DelayedCall(Protocol):
+    """A timer that has been set, a subset of Twisted's ``IDelayedCall``."""
+
+    def cancel(self) -> None:
+        """Forget the call. Raises when it has been made or cancelled already."""
+
+    def active(self) -> bool:
+        """Tell whether the call is still to be made."""
+
+
+class Clock(Protocol):
+    """Time, a subset of Twisted's ``IReactorTime``."""
+
+    def seconds(self) -> float:
+        """Return the time in seconds; only differences mean anything."""
+
+    def callLater(self, delay: float, callable: Callable[..., object], *args: Any) -> DelayedCall:  # noqa: N802
+        """Call ``callable(*args)`` after ``delay`` seconds (0 or more)."""
+
+
+class DatagramPort(Protocol):
+    """A bound UDP port."""
+
+    @property
+    def address(self) -> Address:
+        """The address it is bound to, with the real port number."""
+
+    def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
+        """Send one datagram; never raises: what the system refuses is counted and lost, as UDP may."""
+
+    def close(self) -> None:
+        """Stop receiving and free the port, at once; harmless when closed already."""
+
+
+#: Called with each datagram and its source address. It must not raise.
+DatagramReceived = Callable[[bytes, Address], None]
+
+
+class StreamListener(Protocol):
+    """A listening TCP port."""
+
+    @property
+    def address(self) -> Address:
+        """The address it is bound to, with the real port number."""
+
+    def close(self) -> Deferred[None]:
+        """Stop accepting; fires when the port is free. Connections that were accepted live on."""
+
+
+class Host(Protocol):
+    """One machine on a network, as seen by the phone system that runs on it."""
+
+    @property
+    def clock(self) -> Clock:
+        """The one source of time for signalling, media and verbs."""
+
+    @property
+    def random(self) -> random.Random:
+        """The one source of randomness: seeded by the system in production, by the test in simulation."""
+
+    def open_datagram_port(self, address: Address, received: DatagramReceived) -> DatagramPort:
+        """Bind a UDP port (port 0: any free one). Raises OSError when it is taken or not ours."""
+
+    def listen_stream(self, address: Address, factory: IProtocolFactory) -> StreamListener:
+        """Listen on a TCP port (port 0: any free one). Raises OSError when it is taken or not ours."""
+
+    def connect_stream(self, destination: Address, factory: IProtocolFactory, timeout: float) -> Deferred[IProtocol]:
+        """Open a TCP connection; fires with the connected protocol.
+
+        Fails with a Twisted ``ConnectError`` (refused, unreachable, no answer within ``timeout`` seconds). Cancelling
+        the Deferred gives the attempt up.
+        """
+
+    def resolve(self, name: str) -> Deferred[list[str]]:
+        """Look a host name up; fires with its IP addresses, best first, or fails with OSError."""
+
+    def source_address(self, destination: Address) -> str:
+        """Return the IP address of ours that a packet to ``destination`` would leave from."""
+
+    def run_in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Run what takes long (disk, decoding) outside the reactor's turn; fires or fails as it does."""

@@ -1,0 +1,1 @@
+"""The tests of telephony; the folders mirror the package."""

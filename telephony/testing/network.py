@@ -1,0 +1,398 @@
+"""A network in memory: hosts with UDP ports and TCP streams, links with delay, loss and all the rest, from one seed.
+
+Owns: which packet arrives where, when, and whether. Must not know what is in a packet, beyond telling media from
+signalling for what it keeps (RFC 7983: RTP and RTCP begin with a byte from 128 to 191). Each host is a
+`telephony.interfaces.Host`; whatever runs on one runs on real sockets too.
+
+The same seed and the same calls give the same bytes at the same moments: every draw comes from the network's or a
+host's own seeded source, events of one moment run in the order in which they were set, and no set is iterated.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import Counter, deque
+from collections.abc import Callable
+from ipaddress import ip_address
+from socket import EAI_NONAME, gaierror
+from typing import Any, TypeVar
+from zlib import crc32
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IProtocol, IProtocolFactory
+
+from telephony.interfaces import Address, DatagramReceived
+from telephony.testing.clock import SimulatedClock
+from telephony.testing.streams import Attempt, SimulatedListener, SimulatedStream
+from telephony.trace.events import TraceEvent
+
+T = TypeVar("T")
+
+#: How many messages of signalling, and how many packets of media, a network remembers.
+MOST_EVENTS = 20_000
+MOST_MEDIA = 2_000
+
+ANY = frozenset({"0.0.0.0", "::"})
+
+
+@attrs.define(slots=True)
+class Link:
+    """One direction between two hosts: ``delay`` and ``jitter`` in seconds, the rest probabilities from 0 to 1.
+
+    ``jitter`` adds up to so much to each packet's delay without changing their order; a packet that is drawn for
+    ``reorder`` is held back for one to three times ``delay`` more, so that later ones overtake it. A link that is not
+    ``up`` swallows everything.
+    """
+
+    delay: float = 0.005
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    up: bool = True
+    _last: float = attrs.field(default=0.0, init=False, repr=False)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every packet arrives after the same delay."""
+        return self.up and not (self.jitter or self.loss or self.duplicate or self.reorder)
+
+
+class SimulatedDatagramPort:
+    """A bound UDP port in memory; provides `telephony.interfaces.DatagramPort`."""
+
+    __slots__ = ("_host", "_network", "_source", "address", "open", "received")
+
+    def __init__(self, host: SimulatedHost, address: Address, received: DatagramReceived) -> None:
+        self._host = host
+        self._network = host.network
+        self.address = address
+        self._source: Address | None = None if address[0] in ANY else address
+        self.received = received
+        self.open = True
+
+    def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
+        """Send one datagram; what can't be sent is counted and lost."""
+        if not self.open:
+            self._network.counters["sent on a closed port"] += 1
+            return
+        source = self._source or (self._host.source_address(destination), self.address[1])
+        self._network._datagram(source, data if type(data) is bytes else bytes(data), destination)
+
+    def close(self) -> None:
+        """Free the port, at once; harmless when closed already."""
+        if self.open:
+            self.open = False
+            self._host._close_port(self)
+
+    def __repr__(self) -> str:
+        return f"<UDP port {self.address[0]}:{self.address[1]}>"
+
+
+class SimulatedHost:
+    """A machine on a `SimulatedNetwork`; provides `telephony.interfaces.Host`. Made by `SimulatedNetwork.host`."""
+
+    def __init__(self, network: SimulatedNetwork, addresses: tuple[str, ...]) -> None:
+        self.network = network
+        self.addresses = addresses
+        self.clock = network.clock
+        self.random = random.Random(f"{network.seed}/{addresses[0]}")
+        self._next_port = 49152
+
+    def open_datagram_port(self, address: Address, received: DatagramReceived) -> SimulatedDatagramPort:
+        """Bind a UDP port (port 0: any free one). Raises OSError when it is taken or not ours."""
+        ports = self.network._ports
+        bound = self._bindable(address, ports)
+        port = SimulatedDatagramPort(self, bound, received)
+        for own in self._covered(bound):
+            ports[own] = port
+        return port
+
+    def listen_stream(self, address: Address, factory: IProtocolFactory) -> SimulatedListener:
+        """Listen on a TCP port (port 0: any free one). Raises OSError when it is taken or not ours."""
+        listeners = self.network._listeners
+        bound = self._bindable(address, listeners)
+        listener = SimulatedListener(self, bound, factory)
+        for own in self._covered(bound):
+            listeners[own] = listener
+        return listener
+
+    def connect_stream(self, destination: Address, factory: IProtocolFactory, timeout: float) -> Deferred[IProtocol]:
+        """Open a connection; see `telephony.interfaces.Host.connect_stream` for how it fails."""
+        return Attempt(self, destination, factory, timeout).deferred
+
+    def resolve(self, name: str) -> Deferred[list[str]]:
+        """Look a name up in the network's ``names``; fires after a moment, or fails with OSError. No cache."""
+        try:
+            ip_address(name)
+            return succeed([name])
+        except ValueError:
+            found: Deferred[list[str]] = Deferred(lambda _: timer.cancel())
+            timer = self.clock.callLater(self.network.resolve_delay, self._resolved, name, found)
+            return found
+
+    def _resolved(self, name: str, found: Deferred[list[str]]) -> None:
+        addresses = self.network.names.get(name.lower().rstrip("."))
+        if addresses:
+            found.callback(list(addresses))
+        else:
+            found.errback(gaierror(EAI_NONAME, f"no such name: {name}"))
+
+    def source_address(self, destination: Address) -> str:
+        """Return our first address of the destination's family."""
+        if destination[0] in self.addresses:
+            return destination[0]
+        six = ":" in destination[0]
+        return next((own for own in self.addresses if (":" in own) == six), self.addresses[0])
+
+    def run_in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
+        """Run the function in a later turn of the same moment; fires or fails as it does."""
+        done: Deferred[T] = Deferred()
+
+        def run() -> None:
+            try:
+                result = function(*args)
+            except Exception:
+                done.errback()
+            else:
+                done.callback(result)
+
+        self.clock.callLater(0, run)
+        return done
+
+    def _bindable(self, address: Address, taken: Any) -> Address:
+        ip, port = address
+        if ip not in ANY and ip not in self.addresses:
+            raise OSError(errno.EADDRNOTAVAIL, f"{ip} is not an address of this host ({', '.join(self.addresses)})")
+        if not port:
+            return ip, self._free_port(taken, ip)
+        if any(own in taken for own in self._covered(address)):
+            raise OSError(errno.EADDRINUSE, f"port {port} of {ip} is taken")
+        return address
+
+    def _covered(self, address: Address) -> list[Address]:
+        if address[0] not in ANY:
+            return [address]
+        six = address[0] == "::"
+        return [(own, address[1]) for own in self.addresses if (":" in own) == six]
+
+    def _free_port(self, taken: Any, ip: str) -> int:
+        for _ in range(16384):
+            port = self._next_port
+            self._next_port = port + 1 if port < 65535 else 49152
+            if not any(own in taken for own in self._covered((ip, port))):
+                return port
+        raise OSError(errno.EADDRINUSE, f"no free port on {ip}")
+
+    def _close_port(self, port: SimulatedDatagramPort) -> None:
+        for own in self._covered(port.address):
+            del self.network._ports[own]
+
+    def _close_listener(self, listener: SimulatedListener) -> None:
+        for own in self._covered(listener.address):
+            del self.network._listeners[own]
+
+    def __repr__(self) -> str:
+        return f"<host {self.addresses[0]}>"
+
+
+class SimulatedNetwork:
+    """Hosts, the links between them, and the clock they all live by.
+
+    ``delay``, ``jitter``, ``loss``, ``duplicate`` and ``reorder`` are those of every link that `link` was not called
+    for (see `Link`). ``cut_streams`` cuts what is written to a stream at random places. ``names`` is its DNS:
+    lower-case name to addresses.
+
+    ``events`` are the last messages of signalling that were sent, as `TraceEvent` with a note on those that were lost;
+    ``media`` the last packets of RTP and RTCP as plain tuples (time, source, destination, bytes); ``counters`` counts
+    everything. ``watchers`` are called with each of ``events``.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        delay: float = 0.005,
+        jitter: float = 0.0,
+        loss: float = 0.0,
+        duplicate: float = 0.0,
+        reorder: float = 0.0,
+        cut_streams: bool = False,
+    ) -> None:
+        self.seed = seed
+        self.clock = SimulatedClock()
+        self.random = random.Random(f"{seed}/network")
+        self.cut_streams = cut_streams
+        self.resolve_delay = 0.001
+        self.names: dict[str, list[str]] = {}
+        self.hosts: dict[str, SimulatedHost] = {}
+        self.counters: Counter[str] = Counter()
+        self.events: deque[TraceEvent] = deque(maxlen=MOST_EVENTS)
+        self.media: deque[tuple[float, Address, Address, bytes]] = deque(maxlen=MOST_MEDIA)
+        self.watchers: list[Callable[[TraceEvent], None]] = []
+        self.packets = 0
+        self._usual = Link(delay, jitter, loss, duplicate, reorder)
+        self._links: dict[tuple[str, str], Link] = {}
+        self._ports: dict[Address, SimulatedDatagramPort] = {}
+        self._listeners: dict[Address, SimulatedListener] = {}
+        self._streams: dict[SimulatedStream, None] = {}
+        self._stream_ports: set[Address] = set()
+        self._fingerprint = 0
+
+    # Building
+
+    def host(self, *addresses: str, name: str | None = None) -> SimulatedHost:
+        """Return the host with these IP addresses, made when it is new; ``name`` becomes resolvable to them."""
+        if not addresses:
+            raise ValueError("a host needs an IP address")
+        known = self.hosts.get(addresses[0])
+        if known is None:
+            for address in addresses:
+                ip_address(address)
+                if address in self.hosts:
+                    raise ValueError(f"{address} belongs to another host already")
+            known = SimulatedHost(self, addresses)
+            self.hosts.update(dict.fromkeys(addresses, known))
+        if name is not None:
+            self.names[name.lower()] = list(known.addresses)
+        return known
+
+    def link(self, source: str, destination: str, *, both: bool = True, **settings: Any) -> Link:
+        """Set what the link between two IP addresses is like, from now on; see `Link` for the ``settings``.
+
+        What is not named keeps its value. ``both=False`` sets the one direction only. Returns the link from ``source``
+        to ``destination``, whose attributes may be changed at any moment.
+        """
+        forth = self._own_link(source, destination)
+        for one in (forth, self._own_link(destination, source)) if both else (forth,):
+            for name, value in settings.items():
+                if name not in ("delay", "jitter", "loss", "duplicate", "reorder", "up"):
+                    raise TypeError(f"a link has no {name!r}")
+                setattr(one, name, value)
+        return forth
+
+    def _own_link(self, source: str, destination: str) -> Link:
+        link = self._links.get((source, destination))
+        if link is None:
+            u = self._usual
+            link = Link(u.delay, u.jitter, u.loss, u.duplicate, u.reorder)
+            self._links[source, destination] = link
+        return link
+
+    def partition(self, one: str, other: str) -> None:
+        """Let nothing through between two IP addresses, either way, until `heal`; nobody is told."""
+        self.link(one, other, up=False)
+
+    def heal(self, one: str, other: str) -> None:
+        """End a partition."""
+        self.link(one, other, up=True)
+
+    def reset_streams(self, one: str, other: str) -> int:
+        """Break every TCP connection between two IP addresses: both ends see ConnectionLost. Returns how many."""
+        found = [s for s in self._streams if (s.source[0], s.destination[0]) in ((one, other), (other, one))]
+        for stream in found:
+            stream._reset()
+        return len(found) // 2
+
+    # Time
+
+    def advance(self, seconds: float) -> None:
+        """Let ``seconds`` pass; see `SimulatedClock.advance`."""
+        self.clock.advance(seconds)
+
+    def run_until(self, what: Deferred[T] | Callable[[], object], limit: float = 3600.0) -> T:
+        """Let time pass until ``what`` has happened; see `SimulatedClock.run_until`."""
+        return self.clock.run_until(what, limit)
+
+    # Looking
+
+    @property
+    def fingerprint(self) -> int:
+        """A checksum over everything that was sent so far, in order: the same for the same seed and the same calls."""
+        return self._fingerprint
+
+    def leftovers(self) -> list[str]:
+        """Return a line for each timer still to run and each port, listener and stream still open."""
+        lines = ["timer " + line for line in self.clock.leftovers()]
+        lines += [repr(port) for port in dict.fromkeys(self._ports.values())]
+        lines += [
+            f"<TCP listener {one.address[0]}:{one.address[1]}>" for one in dict.fromkeys(self._listeners.values())
+        ]
+        return lines + [repr(stream) for stream in self._streams]
+
+    # Carrying
+
+    def _datagram(self, source: Address, data: bytes, destination: Address) -> None:
+        self.packets += 1
+        self._fingerprint = crc32(data, self._fingerprint)
+        clock = self.clock
+        link = self._links.get((source[0], destination[0]), self._usual)
+        if data and 128 <= data[0] <= 191:
+            self.media.append((clock._now, source, destination, data))
+            if link.plain:
+                clock.at(clock._now + link.delay, self._arrive, (source, data, destination))
+            else:
+                self._carry(link, source, data, destination)
+            return
+        note = "" if link.plain else self._carry(link, source, data, destination)
+        if link.plain:
+            clock.at(clock._now + link.delay, self._arrive, (source, data, destination))
+        self._note("UDP", source, destination, data, note)
+
+    def _carry(self, link: Link, source: Address, data: bytes, destination: Address) -> str:
+        """Send a datagram over a link that is not plain; return what happened to it."""
+        if not link.up:
+            self.counters["partitioned"] += 1
+            return "cut off"
+        draw = self.random.random
+        if link.loss and draw() < link.loss:
+            self.counters["lost"] += 1
+            return "lost"
+        clock = self.clock
+        note = ""
+        if link.reorder and draw() < link.reorder:
+            self.counters["reordered"] += 1
+            note = "late"
+            arrival = clock._now + link.delay * (2 + 2 * draw())
+        else:
+            arrival = clock._now + link.delay + (draw() * link.jitter if link.jitter else 0.0)
+            link._last = arrival = max(arrival, link._last)
+        clock.at(arrival, self._arrive, (source, data, destination))
+        if link.duplicate and draw() < link.duplicate:
+            self.counters["duplicated"] += 1
+            note = "twice"
+            clock.at(arrival + link.delay * draw(), self._arrive, (source, data, destination))
+        return note
+
+    def _arrive(self, source: Address, data: bytes, destination: Address) -> None:
+        port = self._ports.get(destination)
+        if port is None:
+            self.counters["no such port"] += 1
+        else:
+            port.received(data, source)
+
+    def _note(self, transport: str, source: Address, destination: Address, data: bytes, note: str) -> None:
+        event = TraceEvent(self.clock._now, source, destination, transport, data, True, note)
+        self.events.append(event)
+        for watcher in self.watchers:
+            watcher(event)
+
+    def _note_stream(self, source: Address, destination: Address, data: bytes) -> None:
+        self._fingerprint = crc32(data, self._fingerprint)
+        self._note("TCP", source, destination, data, "")
+
+    def _segment_arrival(self, source: str, destination: str) -> float | None:
+        """Return when a TCP segment sent now arrives, or None when it is lost on the way."""
+        link = self._links.get((source, destination), self._usual)
+        if not link.up or (link.loss and self.random.random() < link.loss):
+            self.counters["segments lost"] += 1
+            return None
+        return self.clock._now + link.delay + (self.random.random() * link.jitter if link.jitter else 0.0)
+
+    def _carry_reset(self, source: SimulatedStream, destination: SimulatedStream) -> None:
+        """Carry a TCP reset: sent once, lost like any segment."""
+        arrival = self._segment_arrival(source.source[0], source.destination[0])
+        if arrival is not None:
+            self.clock.at(max(arrival, source._last_arrival), destination._reset, ())

@@ -1,0 +1,178 @@
+"""Dialogs: what two user agents know of each other during a call (RFC 3261 12).
+
+Owns: Call-ID, tags, CSeq numbers, route set and remote target, and the requests made from them. Must not know
+transactions, sessions or sockets.
+"""
+
+from __future__ import annotations
+
+from telephony.errors import RemoteProtocolError
+from telephony.interfaces import Address
+from telephony.sip.flow import Flow
+from telephony.sip.headers import NameAddr
+from telephony.sip.message import Message, Request, Response
+from telephony.sip.uri import SipUri
+
+#: Stands in a request where its Via will be, so that it is written first; the way it takes decides what it says.
+VIA_TO_COME = "SIP/2.0/UDP 0.0.0.0"
+
+
+class Dialog:
+    """One dialog, ours as the caller (`Dialog.of_caller`) or as the called (`Dialog.of_called`).
+
+    ``local`` and ``remote`` are the From and To of our requests, tags included, as text. ``route_set`` holds Route
+    values as text, the next hop first. ``remote_target`` is a URI as text. ``remote_cseq`` is None until the peer has
+    sent a request. ``secure`` is for ``sips:`` (12.1.1). ``over`` is set with the first BYE, ours or theirs.
+
+    ``flow`` is a connection that the dialog stays on while it lives; ``address`` is where the next hop's name led to.
+    """
+
+    __slots__ = (
+        "address",
+        "call_id",
+        "flow",
+        "local",
+        "local_cseq",
+        "local_tag",
+        "loose",
+        "next_hop",
+        "over",
+        "remote",
+        "remote_cseq",
+        "remote_tag",
+        "remote_target",
+        "route_set",
+        "secure",
+    )
+
+    def __init__(
+        self,
+        call_id: str,
+        local: str,
+        remote: str,
+        tags: tuple[str, str],
+        cseqs: tuple[int, int | None],
+        target: NameAddr,
+        routes: list[NameAddr],
+        secure: bool = False,
+    ) -> None:
+        self.call_id = call_id
+        self.local = local
+        self.remote = remote
+        self.local_tag, self.remote_tag = tags
+        self.local_cseq, self.remote_cseq = cseqs
+        self.remote_target = target.uri
+        self.route_set = tuple(str(route) for route in routes)
+        self.secure = secure
+        self.over = False
+        self.flow: Flow | None = None
+        self.address: Address | None = None
+        #: The URI that leads to the next hop, and whether that hop routes loosely (RFC 3261 12.2.1.1, 16.12.1).
+        self.next_hop: SipUri
+        self.loose = True
+        if routes:
+            self.next_hop = _sip(routes[0])
+            self.loose = "lr" in self.next_hop.params
+        else:
+            self.next_hop = _sip(target)
+
+    @classmethod
+    def of_caller(cls, request: Request, response: Response) -> Dialog:
+        """Make the dialog that a 101 to 299 to our INVITE speaks of (RFC 3261 12.1.2).
+
+        What the response gets wrong (no Contact, an unusable Record-Route) is not held against it: without a dialog
+        its 2xx could not even be acknowledged. Then the INVITE's own target stands in.
+        """
+        try:
+            routes = response.record_routes[::-1]
+            if routes:
+                _sip(routes[0])
+        except RemoteProtocolError:
+            routes = []
+        target = _usable_contact(response) or NameAddr(None, request.uri)
+        return cls(
+            request.call_id,
+            request.get("From") or "",
+            response.get("To") or "",
+            (request.from_.tag or "", response.to.tag or ""),
+            (request.cseq.number, None),
+            target,
+            routes,
+            request.uri.startswith("sips:"),
+        )
+
+    @classmethod
+    def of_called(cls, request: Request, local_tag: str) -> Dialog:
+        """Make the dialog of an INVITE that was sent to us (RFC 3261 12.1.1).
+
+        Raises `RemoteProtocolError` (400) when it has no usable Contact or Record-Route: we could never send a BYE.
+        """
+        contacts = request.contacts
+        if len(contacts) != 1:
+            raise RemoteProtocolError(f"Contact: an INVITE has exactly one, not {len(contacts)}")
+        to = request.get("To") or ""
+        return cls(
+            request.call_id,
+            f"{to.rstrip('; ')};tag={local_tag}" if request.to.tag is None else to,
+            request.get("From") or "",
+            (local_tag, request.from_.tag or ""),
+            (0, request.cseq.number),
+            contacts[0],
+            request.record_routes,
+            request.uri.startswith("sips:"),
+        )
+
+    def request(self, method: str, cseq: int | None = None) -> Request:
+        """Make the next request in this dialog (RFC 3261 12.2.1.1).
+
+        ``cseq`` is given for an ACK only, which has its INVITE's number. The Via is a placeholder, a Contact is
+        missing: both depend on the way it will take.
+        """
+        if cseq is None:
+            self.local_cseq += 1
+            cseq = self.local_cseq
+        if self.loose:
+            request = Request(method, self.remote_target)
+            routes = self.route_set
+        else:
+            # A strict router takes the Request-URI for its own and gets the target as the last Route.
+            request = Request(method, str(self.next_hop))
+            routes = (*self.route_set[1:], f"<{self.remote_target}>")
+        request.set("Via", VIA_TO_COME)
+        for route in routes:
+            request.add("Route", route)
+        request.set("Max-Forwards", "70")
+        request.set("From", self.local)
+        request.set("To", self.remote)
+        request.set("Call-ID", self.call_id)
+        request.set("CSeq", f"{cseq} {method}")
+        return request
+
+    def refresh(self, message: Message) -> None:
+        """Take the target of a target refresh request, or of the 2xx to ours (RFC 3261 12.2.1.2, 12.2.2)."""
+        contact = _usable_contact(message)
+        if contact is not None and contact.uri != self.remote_target:
+            self.remote_target = contact.uri
+            if not self.route_set:
+                self.next_hop = _sip(contact)
+                self.address = None
+
+
+def _sip(address: NameAddr) -> SipUri:
+    """Return the SIP URI in ``address``; RemoteProtocolError (400) when it is another."""
+    uri = address.parsed_uri
+    if not isinstance(uri, SipUri):
+        raise RemoteProtocolError(f"{str(uri)[:60]!r} leads nowhere: a SIP URI is needed")
+    return uri
+
+
+def _usable_contact(message: Message) -> NameAddr | None:
+    """Return the first Contact of a message when requests can be sent to it."""
+    try:
+        contacts = message.contacts
+        if contacts:
+            _sip(contacts[0])
+            return contacts[0]
+    except RemoteProtocolError:
+        pass
+    return None

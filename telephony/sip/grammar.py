@@ -9,7 +9,7 @@ Every pattern here works in one pass: its repetitions are possessive, so that no
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from telephony.errors import RemoteProtocolError
 
@@ -67,39 +67,36 @@ def unquote(text: str) -> str:
     return _ESCAPED.sub(r"\1", text) if "\\" in text else text
 
 
-def _keep(parameters: Parameters, name: str, value: str | None) -> None:
-    """Enter one parameter; one that comes twice with different values is refused (RFC 3261 7.3.1)."""
-    name = name.lower()
-    if name in parameters and parameters[name] != value:
-        raise RemoteProtocolError(f"the parameter {excerpt(name)} comes twice with different values")
-    parameters[name] = value
-
-
 def parse_parameters(text: str) -> Parameters:
     """Parse what follows a header's value: ``;name=value;name``, or nothing.
 
-    Empty parameters are skipped. Raises `RemoteProtocolError` (400) for anything else that isn't one.
+    Empty parameters are skipped; one that comes twice must say the same both times (RFC 3261 7.3.1 forbids it anyway).
+    Raises `RemoteProtocolError` (400) for anything else.
     """
     parameters: Parameters = {}
     if not text:
         return parameters
-    if text[0] == ";" and not _UNUSUAL.search(text):
-        for item in text.split(";"):
-            if item:
-                name, equals, value = item.partition("=")
-                if not name:
-                    raise RemoteProtocolError(f"a parameter without a name in {excerpt(text)}")
-                _keep(parameters, name, value if equals else None)
-        return parameters
+    usual = text[0] == ";" and not _UNUSUAL.search(text)
+    for name, equals, value in [item.partition("=") for item in text.split(";")] if usual else _parameters(text):
+        if name:
+            name = name.lower()
+            if name in parameters and parameters[name] != (value if equals else None):
+                raise RemoteProtocolError(f"the parameter {excerpt(name)} comes twice with different values")
+            parameters[name] = value if equals else None
+        elif equals:
+            raise RemoteProtocolError(f"a parameter without a name in {excerpt(text)}")
+    return parameters
+
+
+def _parameters(text: str) -> Iterator[tuple[str, str, str]]:
+    """Go through parameters that may hold quotes and spaces: name, equals sign or nothing, value."""
     position = 0
     while position < len(text):
         found = _PARAMETER.match(text, position)
         if found is None:
             raise RemoteProtocolError(f"{excerpt(text[position:])} is no parameter")
         position = found.end()
-        if found[1]:
-            _keep(parameters, found[1], found[3] if found[2] else None)
-    return parameters
+        yield found[1] or "", found[2] or "", found[3] or ""
 
 
 def format_parameters(parameters: Mapping[str, str | None]) -> str:

@@ -98,7 +98,7 @@ _CSEQ = re.compile(r"[ \t]*+([0-9]{1,32})[ \t]++([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*
 _NUMBER = re.compile(r"[0-9]{1,32}")
 
 
-@attrs.define
+@attrs.define(weakref_slot=False)
 class NameAddr:
     """An address with a name and parameters: From, To, Contact, Route, Record-Route (RFC 3261 20.10).
 
@@ -156,7 +156,7 @@ def parse_name_addrs(text: str) -> list[NameAddr]:
     return [parse_name_addr(item) for item in split_list(text)]
 
 
-@attrs.define
+@attrs.define(weakref_slot=False)
 class Via:
     """One hop a request has made (RFC 3261 20.42). ``transport`` is in upper case, ``host`` without brackets."""
 

@@ -189,43 +189,56 @@ class Message:
 
     def add(self, name: str, value: str) -> None:
         """Add a field behind those of its name. ValueError for a name that is none or a CR, LF or NUL in the value."""
-        self._enter(self._checked_key(name), check_writable(value).strip(" \t"))
+        key, value = self._checked(name, value)
+        present = self._fields.get(key)
+        if present is None:
+            self._fields[key] = value
+        else:
+            self._fields[key] = (present, value) if type(present) is str else (*present, value)
 
     def add_first(self, name: str, value: str) -> None:
         """Add a field before those of its name, as a Via is; ValueError as `add`."""
-        key = self._checked_key(name)
-        present = self.get_all(name)
-        self._fields[key] = (check_writable(value).strip(" \t"), *present) if present else check_writable(value)
+        key, value = self._checked(name, value)
+        present = self.get_all(key)
+        self._fields[key] = (value, *present) if present else value
 
     def set(self, name: str, value: str) -> None:
         """Replace all fields of that name by this one; ValueError as `add`."""
-        self._fields[self._checked_key(name)] = check_writable(value).strip(" \t")
+        key, value = self._checked(name, value)
+        self._fields[key] = value
 
     def remove(self, name: str) -> None:
         """Remove all fields of that name; harmless when there are none."""
-        self._typed.clear()
-        self._fields.pop(field_key(name), None)
+        key = field_key(name)
+        self._forget(key)
+        self._fields.pop(key, None)
 
     def replace_via(self, via: Via) -> None:
         """Put ``via`` in the place of the topmost Via, to note where a request came from (RFC 3261 18.2.1)."""
         values = self.get_all("Via")
         if not values:
             raise ValueError("there is no Via to replace")
-        kept = split_list(values[0])[1:]
-        replaced = (check_writable(str(via)), *kept, *values[1:])
-        self._typed.clear()
+        replaced = (check_writable(str(via)), *split_list(values[0])[1:], *values[1:])
+        self._forget("via")
         self._fields["via"] = replaced[0] if len(replaced) == 1 else replaced
         self._typed["topmost"] = via
 
-    def _checked_key(self, name: str) -> str:
-        """Return the key for a field about to be written, and forget typed values."""
-        self._typed.clear()
+    def _checked(self, name: str, value: str) -> tuple[str, str]:
+        """Return the key and the text for a field about to be written, and forget its typed value."""
         key = field_key(name)
         if key not in CANONICAL:
             if not is_token(name):
                 raise ValueError(f"{name!r} is no header field's name: it must be a token (RFC 3261 25.1)")
             self._spell(key, name)
-        return key
+        value = check_writable(value).strip(" \t")
+        self._forget(key)
+        return key, value
+
+    def _forget(self, key: str) -> None:
+        """Forget what was parsed from the fields of ``key``."""
+        self._typed.pop(key, None)
+        if key == "via":
+            self._typed.pop("topmost", None)
 
     def _spell(self, key: str, name: str) -> None:
         """Remember how a name we don't know is written."""
@@ -233,14 +246,6 @@ class Message:
             if self._spelled is None:
                 self._spelled = {}
             self._spelled.setdefault(key, name)
-
-    def _enter(self, key: str, value: str) -> None:
-        """Add a value that has been checked."""
-        present = self._fields.get(key)
-        if present is None:
-            self._fields[key] = value
-        else:
-            self._fields[key] = (present, value) if type(present) is str else (*present, value)
 
     # Fields that mean something
 
@@ -378,7 +383,7 @@ class Message:
         """Raise `RemoteProtocolError` for a message that nobody can act on.
 
         What any message needs: SIP/2.0 (else 505), and one each of Via, From, To, Call-ID and CSeq that can be parsed
-        (else 400). Tags, branches and Max-Forwards may be missing, as RFC 2543 allowed (RFC 4475 3.1.1.13's inv2543).
+        (else 400). Tags, branches and Max-Forwards may be missing, as RFC 2543 allowed (RFC 4475 3.4.1).
         """
         if self.version != VERSION:
             raise RemoteProtocolError(f"{excerpt(self.version)} is not spoken here: {VERSION} is", 505)
@@ -430,6 +435,19 @@ class Request(Message):
         self.method = method
         self.uri = uri
 
+    @classmethod
+    def unchecked(cls, method: str, uri: str, version: str) -> Request:
+        """Make a request of text that came from a peer, without a look at it: the parser has had one."""
+        request = cls.__new__(cls)
+        request._fields = {}
+        request._spelled = None
+        request._typed = {}
+        request.body = b""
+        request.version = version
+        request.method = method
+        request._uri = uri
+        return request
+
     @property
     def uri(self) -> str:
         """The Request-URI as text. ValueError when set to what can't stand in a request line."""
@@ -474,7 +492,7 @@ class Request(Message):
 
     def copy(self) -> Request:
         """Return a request of the same content that can be changed by itself."""
-        return self._copy_to(Request(self.method, self._uri))
+        return self._copy_to(Request.unchecked(self.method, self._uri, self.version))
 
 
 class Response(Message):
@@ -500,7 +518,8 @@ class Response(Message):
         As `Message.check`, and: more than one Via means that it was not meant for us (RFC 3261 8.1.3.3).
         """
         super().check()
-        if len(self.vias) > 1:
+        via = self._fields["via"]
+        if type(via) is tuple or ("," in via and len(self.vias) > 1):
             raise RemoteProtocolError("Via: a response with more than one is not for us")
 
     def copy(self) -> Response:

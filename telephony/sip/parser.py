@@ -21,14 +21,13 @@ from telephony.sip.message import VERSION, Fields, Message, Request, Response
 MAX_MESSAGE = 65535
 #: The start line and header fields together, in bytes.
 MAX_HEAD = 32768
-#: One field with its continuation lines, in characters.
+#: One line of the header, in characters.
 MAX_LINE = 8192
-#: The number of header fields.
+#: The number of lines in the header.
 MAX_FIELDS = 256
 
-_CONTROLS = bytes([code for code in (*range(32), 127) if code not in (9, 10, 13)])
+_CONTROLS = bytes([code for code in (*range(32), 127) if code != 9])
 _CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_FOLD = re.compile(r"[ \t]*+\r\n[ \t]++")
 _VERSION = re.compile(r"SIP/[0-9]{1,5}\.[0-9]{1,5}", re.IGNORECASE)
 _STATUS_LINE = re.compile(r"(SIP/[0-9]{1,5}\.[0-9]{1,5}) ([1-6][0-9][0-9])(?: (.*))?", re.IGNORECASE)
 #: A request line that isn't one, but of which method and version can be read.
@@ -80,25 +79,12 @@ class UnparsableMessage(RemoteProtocolError):  # noqa: N818 - it says what came,
         self.messages: Sequence[Request | Response | KeepAlive] = ()
 
 
-def _request(method: str, uri: str, version: str) -> Request:
-    """Make a request without a look at what it is made from."""
-    request = Request.__new__(Request)
-    request._fields = {}
-    request._spelled = None
-    request._typed = {}
-    request.body = b""
-    request.version = version
-    request.method = method
-    request._uri = uri
-    return request
-
-
 def _parse_start_line(line: str) -> tuple[Request | Response, str | None]:
     """Return an empty message for a start line, and what is wrong with the line, if it can be answered all the same."""
     method, _, rest = line.partition(" ")
     uri, _, version = rest.partition(" ")
     if version == VERSION and method in _USUAL_METHODS and uri:
-        return _request(method, uri, VERSION), None
+        return Request.unchecked(method, uri, VERSION), None
     if line[:4].upper() == "SIP/":
         found = _STATUS_LINE.fullmatch(line)
         if found is None:
@@ -109,30 +95,39 @@ def _parse_start_line(line: str) -> tuple[Request | Response, str | None]:
     words = [word for word in line.split(" ") if word]
     if len(words) == 3 and is_token(words[0]) and _VERSION.fullmatch(words[2]):
         # Spaces too many pass (RFC 4475 3.1.2.9 and 3.1.2.10 leave that to us).
-        return _request(words[0], words[1], words[2].upper()), None
+        return Request.unchecked(words[0], words[1], words[2].upper()), None
     found = _REQUEST_LIKE.fullmatch(line)
     if found is None:
         raise UnparsableMessage(f"{excerpt(line)} is no start line")
     uri = found[2].strip(" \t")
-    return _request(found[1], uri, found[3].upper()), f"{excerpt(line)} is no request line"
+    return Request.unchecked(found[1], uri, found[3].upper()), f"{excerpt(line)} is no request line"
 
 
 def _split_fields(message: Message, lines: list[str]) -> str | None:
     """Enter header lines into ``message``; return what is wrong with the first that is none."""
     fields: Fields = message._fields
     wrong: str | None = None
+    key: str | None = None
     for line in lines:
         name, colon, value = line.partition(":")
-        key = KEYS.get(name)
-        if key is None or not colon:
+        known = KEYS.get(name)
+        if known is None or not colon:
+            if line[:1] in (" ", "\t"):
+                if key is None:
+                    wrong = wrong or f"{excerpt(line)} continues no header field"
+                else:
+                    _continue(fields, key, line.strip(" \t"))
+                continue
             name = name.rstrip(" \t")
             if not colon or not is_token(name):
                 wrong = wrong or f"{excerpt(line)} is no header field"
+                key = None
                 continue
-            key = name.lower()
-            key = KEYS.get(key, key)
-            if key not in KEYS:
-                message._spell(key, name)
+            known = name.lower()
+            known = KEYS.get(known, known)
+            if known not in KEYS:
+                message._spell(known, name)
+        key = known
         value = value.strip(" \t")
         present = fields.get(key)
         if present is None:
@@ -142,25 +137,33 @@ def _split_fields(message: Message, lines: list[str]) -> str | None:
     return wrong
 
 
+def _continue(fields: Fields, key: str, more: str) -> None:
+    """Join a continuation line to the last value of ``key``, with one space for the fold (RFC 3261 7.3.1)."""
+    value = fields[key]
+    if isinstance(value, str):
+        fields[key] = f"{value} {more}" if value and more else value or more
+    else:
+        *others, last = value
+        fields[key] = (*others, f"{last} {more}" if last and more else last or more)
+
+
 def _parse_head(head: bytes) -> Request | Response:
     """Parse a start line and header fields, without the empty line at their end."""
-    if len(head.translate(None, _CONTROLS)) != len(head):
-        head = _CONTROL.sub(b"\xef\xbf\xbd", head)
-    text = head.decode("utf-8", "surrogateescape")
-    lines = text.split("\r\n")
-    ends = len(lines) - 1
-    if text.count("\r") != ends or text.count("\n") != ends:
-        raise UnparsableMessage("a CR or LF by itself in the header")
-    if "\r\n " in text or "\r\n\t" in text:
-        lines = _FOLD.sub(" ", text).split("\r\n")
+    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    # One pass finds what isn't usual: a control character, or a CR or LF that belongs to no CRLF.
+    if len(head.translate(None, _CONTROLS)) != len(head) - 2 * (len(lines) - 1):
+        clean = _CONTROL.sub(b"\xef\xbf\xbd", head)
+        lines = clean.decode("utf-8", "surrogateescape").split("\r\n")
+        if any("\r" in line or "\n" in line for line in lines):
+            raise UnparsableMessage("a CR or LF by itself in the header")
     message, wrong = _parse_start_line(lines[0])
     status = 400
     if len(lines) > MAX_FIELDS + 1:
-        wrong, status = wrong or f"{len(lines) - 1} header fields: at most {MAX_FIELDS} are read", 513
+        wrong, status = wrong or f"{len(lines) - 1} header lines: at most {MAX_FIELDS} are read", 513
         del lines[MAX_FIELDS + 1 :]
-    if len(text) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
-        wrong, status = wrong or f"a header field of more than {MAX_LINE} characters", 513
-        lines = [line for line in lines if len(line) <= MAX_LINE]
+    if len(head) > MAX_LINE and max(map(len, lines)) > MAX_LINE:
+        wrong, status = wrong or f"a header line of more than {MAX_LINE} characters", 513
+        lines[1:] = [line for line in lines[1:] if len(line) <= MAX_LINE]
     wrong = _split_fields(message, lines[1:]) or wrong
     if wrong is not None:
         raise UnparsableMessage(wrong, status, message if isinstance(message, Request) else None)
@@ -174,8 +177,8 @@ def _content_length(message: Request | Response) -> int | None:
         return None
     try:
         if type(value) is str:
-            return parse_number(value, MAX_MESSAGE)
-        first, *others = (parse_number(one, MAX_MESSAGE) for one in value)
+            return parse_number(value, 0x7FFFFFFF)
+        first, *others = (parse_number(one, 0x7FFFFFFF) for one in value)
         if any(other != first for other in others):
             raise RemoteProtocolError("there more than once")
     except RemoteProtocolError as error:

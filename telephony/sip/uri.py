@@ -100,7 +100,7 @@ def _folded(text: str | None) -> str | None:
     return text if text is None else (_plain(text) or "").lower()
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class SipUri:
     """A SIP or SIPS URI (RFC 3261 19.1.1).
 
@@ -168,7 +168,7 @@ class SipUri:
         return f"{text}?{self.headers}" if self.headers else text
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class TelUri:
     """A telephone number as a URI (RFC 3966); ``number`` as written, visual separators and all."""
 
@@ -179,7 +179,7 @@ class TelUri:
         return f"tel:{self.number}{_format_parameters(self.params)}"
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class OtherUri:
     """A URI of a scheme we know nothing about; ``scheme`` in lower case, ``rest`` as written after the colon."""
 

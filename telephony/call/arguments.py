@@ -1,0 +1,104 @@
+"""Checks of what an application hands to a verb, before anything is sent (``api.md`` sections 3 and 4).
+
+Owns: the forms of ``call_to``, ``call_from`` and ``codecs`` and the sentences that refuse others. Must not know
+channels or sessions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from telephony.errors import Error, RemoteProtocolError
+from telephony.sip.headers import NameAddr, parse_name_addr
+from telephony.sip.uri import SipUri, format_host, parse_uri
+
+#: The interface's codec names and what SDP calls them (RFC 3551 section 6).
+CODEC_NAMES = {"g711a": "PCMA", "g711u": "PCMU"}
+DEFAULT_CODECS = ("PCMA", "PCMU")
+
+_BUILT = "what can be called today is a SIP address, like 'sip:3301@127.0.0.1:5060;user=phone'"
+_LATER = {
+    "sips": "calls over TLS",
+    "tel": "calls through a trunk",
+    "loc": "calls to this server's own services",
+    "con": "conference rooms",
+    "webrtc": "signed-in browsers",
+}
+
+
+def check_call_to(call_to: object) -> SipUri:
+    """Return the address to call, or raise an `Error` that names the value and the forms that exist."""
+    if not isinstance(call_to, str) or not call_to.strip():
+        raise Error(f"call_to={call_to!r} says nobody to call; {_BUILT}")
+    text = call_to.strip()
+    scheme, colon, _rest = text.partition(":")
+    if colon and scheme.lower() in _LATER:
+        raise Error(f"call_to={call_to!r}: {_LATER[scheme.lower()]} are not built yet; {_BUILT}")
+    if text.lstrip("+").isdigit():
+        raise Error(f"call_to={call_to!r}: a bare number needs a trunk, and trunks are not built yet; {_BUILT}")
+    try:
+        uri = parse_uri(text)
+    except RemoteProtocolError as error:
+        raise Error(f"call_to={call_to!r} can't be understood ({error}); {_BUILT}") from error
+    if not isinstance(uri, SipUri):
+        raise Error(f"call_to={call_to!r} is no address this server can call; {_BUILT}")
+    if uri.headers:
+        raise Error(
+            f"call_to={call_to!r} carries header fields after '?'; put them in channel.SIP.HeaderFieldsToSend instead"
+        )
+    if uri.transport not in (None, "udp", "tcp"):
+        raise Error(f"call_to={call_to!r} asks for transport {uri.transport!r}; allowed are 'udp' and 'tcp'")
+    return uri
+
+
+def check_call_from(call_from: object, default: str) -> NameAddr:
+    """Return the From of an outgoing call: a SIP address, with or without a display name, or a bare user part.
+
+    The empty string stands for ``default``, the service's or the server's own address.
+    """
+    allowed = "give '' for the default, a SIP address like 'sip:100@example.com', or a name or number like '100'"
+    if not isinstance(call_from, str):
+        raise Error(f"call_from={call_from!r} is no caller; {allowed}")
+    text = call_from.strip() or default
+    if ":" not in text:
+        base = parse_name_addr(default).parsed_uri
+        if not isinstance(base, SipUri) or not text.isascii() or any(mark in text for mark in ' "<>@;?,\r\n\t'):
+            raise Error(f"call_from={call_from!r} is no caller; {allowed}")
+        port = "" if base.port is None else f":{base.port}"
+        text = f"sip:{text}@{format_host(base.host)}{port}"
+    try:
+        address = parse_name_addr(text)
+        parsed = address.parsed_uri
+    except RemoteProtocolError as error:
+        raise Error(f"call_from={call_from!r} can't be understood ({error}); {allowed}") from error
+    if not isinstance(parsed, SipUri):
+        raise Error(f"call_from={call_from!r} is no SIP address; {allowed}")
+    return NameAddr(address.display, address.uri, {})
+
+
+def check_codecs(codecs: object, default: Sequence[str] = DEFAULT_CODECS) -> tuple[str, ...]:
+    """Return codec names as SDP has them, in priority order; None stands for ``default``."""
+    if codecs is None:
+        return tuple(default)
+    allowed = "allowed are 'g711a' and 'g711u', in priority order, as 'g711a;g711u' or a list"
+    if isinstance(codecs, str):
+        names: list[object] = [part.strip() for part in codecs.split(";") if part.strip()]
+    elif isinstance(codecs, Sequence):
+        names = list(codecs)
+    else:
+        raise Error(f"codecs={codecs!r} is no list of codecs; {allowed}")
+    found: list[str] = []
+    for name in names:
+        known = CODEC_NAMES.get(name.lower()) if isinstance(name, str) else None
+        if known is None:
+            raise Error(f"codecs={codecs!r}: {name!r} is no codec this server has; {allowed}")
+        if known not in found:
+            found.append(known)
+    if not found:
+        raise Error(f"codecs={codecs!r} names no codec; {allowed}")
+    return tuple(found)
+
+
+def interface_codec(name: str) -> str:
+    """Return the interface's name for one of SDP's codec names."""
+    return next(ours for ours, theirs in CODEC_NAMES.items() if theirs == name)

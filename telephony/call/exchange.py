@@ -1,0 +1,260 @@
+"""An exchange: everything that calls of one phone system share, and the door through which they come in.
+
+Owns: the user agent, the port pool, the media clock, the prompts, the limits, and the set of channels in use. Must not
+know applications, services or threads: `on_call` gets each inbound call, whoever hosts applications sets it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_address
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger
+
+from telephony.call.arguments import DEFAULT_CODECS
+from telephony.call.channel import CallChannel
+from telephony.call.prompts import Prompts
+from telephony.errors import Error, RemoteProtocolError
+from telephony.interfaces import Address, Host
+from telephony.media.clock import MediaClock
+from telephony.media.tones import ToneManager
+from telephony.rtp.ports import NoPorts, PortPool
+from telephony.sip.message import Request
+from telephony.sip.session import Session
+from telephony.sip.timers import Timers
+from telephony.sip.uri import format_host
+from telephony.sip.user_agent import UserAgent
+from telephony.trace.events import TraceEvent
+
+#: What `Exchange.screen` answers in place of a call: a status and header fields, or None to let it in.
+Screen = tuple[int, list[tuple[str, str]]]
+#: Seconds after which a caller refused for want of capacity may try again (RFC 3261 20.33).
+RETRY_AFTER = "5"
+
+
+class Exchange:
+    """A phone system on one host. ``host`` is a ReactorHost, or a simulated one under test.
+
+    ``call_seconds`` limits the length of a connected call (None: no limit), ``max_calls`` the channels in use at once.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        host: Host,
+        *,
+        advertise: str | None = None,
+        rtp_ports: tuple[int, int] = (20000, 49999),
+        timers: Timers | None = None,
+        media_directory: Path = Path("media"),
+        max_calls: int = 1000,
+        call_seconds: float | None = 14400,
+        default_from: str = "",
+    ) -> None:
+        self.host = host
+        self.codecs: tuple[str, ...] = DEFAULT_CODECS
+        self.media_directory = media_directory
+        self.max_calls = max_calls
+        self.call_seconds = call_seconds
+        self.tone_manager = ToneManager()
+        self.media_clock = MediaClock(host.clock)
+        self.ports = PortPool(host, *rtp_ports)
+        self.prompts = Prompts(host)
+        self.user_agent = UserAgent(host, timers=timers or Timers(), advertise=advertise)
+        self.user_agent.on_invite = self._arrived
+        self.user_agent.screen = self._screened
+        self.on_call: Callable[[CallChannel], None] | None = None
+        """Called with a channel in CALL_INCOMING for each inbound call; without it they get 480."""
+        self.screen: Callable[[Request], Screen | None] | None = None
+        """Asked about each INVITE before a channel is made for it."""
+        self.channels: set[CallChannel] = set()
+        """The channels that have a call now."""
+        self.draining = False
+        """Whether new calls from outside are refused; those from applications still go out."""
+        self.closing = False
+        self._advertise = advertise
+        self._default_from = default_from
+        self._listeners: list[tuple[str, Address]] = []
+        self._channel_number = 0
+        self._later: deque[Callable[[], None]] = deque()
+        self._closed: Deferred[None] | None = None
+
+    # -- listening -----------------------------------------------------------------------------------------------
+
+    def listen(self, where: str) -> Address:
+        """Listen at an address like ``udp:127.0.0.1:5060`` or ``tcp:[::1]:0`` and return it with its real port.
+
+        Raises `Error` for a text that is no such address, OSError when it can't be had.
+        """
+        transport, address = parse_listener(where)
+        got = self.user_agent.listen(transport, address)
+        self._listeners.append((transport, got))
+        return got
+
+    @property
+    def default_from(self) -> str:
+        """The caller's address of calls that name none: as configured, else this server's own."""
+        if self._default_from:
+            return self._default_from
+        host, port = self._listeners[0][1] if self._listeners else ("127.0.0.1", 5060)
+        if ip_address(host).is_unspecified:
+            host = "::1" if ":" in host else "127.0.0.1"
+        return f"sip:telephony@{self._advertise or format_host(host)}:{port}"
+
+    @property
+    def trace(self) -> Callable[[TraceEvent], None] | None:
+        """Called with every SIP message in and out, when set."""
+        return self.user_agent.trace
+
+    @trace.setter
+    def trace(self, trace: Callable[[TraceEvent], None] | None) -> None:
+        self.user_agent.trace = trace
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def channel(self, default_from: str | None = None) -> CallChannel:
+        """Make an IDLE channel for outbound calls; ``default_from`` is what its ``call_from=''`` stands for."""
+        return CallChannel(self, default_from)
+
+    def _screened(self, request: Request) -> Screen | None:
+        if self.closing or self.draining or len(self.channels) >= self.max_calls:
+            return 503, [("Retry-After", RETRY_AFTER)]
+        if self.on_call is None:
+            return 480, []
+        return None if self.screen is None else self.screen(request)
+
+    def _arrived(self, session: Session) -> None:
+        channel = CallChannel(self)
+        try:
+            channel.arrive(session)
+        except RemoteProtocolError as error:
+            session.reject(error.status, headers=[("Warning", f'304 telephony "{_quotable(str(error))}"')])
+            return
+        except NoPorts:
+            session.reject(503, headers=[("Retry-After", RETRY_AFTER)])
+            return
+        if self.on_call is not None:
+            self.soon(partial(self._hand_over, channel))
+
+    def _hand_over(self, channel: CallChannel) -> None:
+        # A caller that has gone by now is handed over all the same: the record of its call is to be written.
+        if self.on_call is not None:
+            self.on_call(channel)
+
+    # -- for channels and legs -----------------------------------------------------------------------------------
+
+    def next_channel_id(self) -> str:
+        """Return a name for a new channel, unique in this exchange."""
+        self._channel_number += 1
+        return f"c{self._channel_number}"
+
+    def entered(self, channel: CallChannel) -> None:
+        """Note that a channel has a call from now on."""
+        self.channels.add(channel)
+
+    def left(self, channel: CallChannel) -> None:
+        """Note that a channel's call is over."""
+        self.channels.discard(channel)
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call after the present message, timer or verb has been dealt with, in the order of asking.
+
+        Application code runs from here only, never in the middle of signalling.
+        """
+        if not self._later:
+            self.host.clock.callLater(0, self._run_later)
+        self._later.append(call)
+
+    def _run_later(self) -> None:
+        # What is asked for meanwhile gets a turn of its own, so that applications that answer each other can't
+        # keep the sockets waiting.
+        for _ in range(len(self._later)):
+            call = self._later[0]
+            try:
+                call()
+            except Exception:
+                self.log.failure("an observer of a call raised")
+            finally:
+                self._later.popleft()
+        if self._later:
+            self.host.clock.callLater(0, self._run_later)
+
+    @staticmethod
+    def is_literal(name: str) -> bool:
+        """Tell whether a URI's host is an IP address and needs no looking up."""
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+    def media_address(self, towards: Address) -> str:
+        """Return the IP address of ours that media to or from a peer uses."""
+        for _transport, (host, _port) in self._listeners:
+            if not ip_address(host).is_unspecified and (":" in host) == (":" in towards[0]):
+                return host
+        return self.host.source_address(towards)
+
+    def advertised(self, address: str) -> str:
+        """Return what is written into SDP for an address of ours: the public one behind a NAT, except on loopback."""
+        return address if self._advertise is None or ip_address(address).is_loopback else self._advertise
+
+    # -- the end -------------------------------------------------------------------------------------------------
+
+    def close(self) -> Deferred[None]:
+        """Hang up every call, then free every socket; fires when that is done, at the latest after 64*T1.
+
+        Calling it again gives the same outcome.
+        """
+        if self._closed is not None:
+            waiting: Deferred[None] = Deferred()
+            self._closed.addCallback(lambda _none: waiting.callback(None))
+            return waiting
+        self.closing = self.draining = True
+        self._closed = Deferred()
+        goodbyes = [channel.hang_up() for channel in tuple(self.channels)]
+        done: Deferred[object] = DeferredList(goodbyes) if goodbyes else succeed(None)
+        done.addCallback(lambda _states: self.user_agent.close())
+        done.addCallback(self._closed_now)
+        outcome: Deferred[None] = Deferred()
+        self._closed.addCallback(lambda _none: outcome.callback(None))
+        return outcome
+
+    def _closed_now(self, _result: object) -> None:
+        self.ports.close()
+        assert self._closed is not None
+        self._closed.callback(None)
+
+
+def parse_listener(where: str) -> tuple[str, Address]:
+    """Take ``udp:127.0.0.1:5060`` apart; raises an `Error` that names the value and the form it should have."""
+    allowed = "write it like 'udp:127.0.0.1:5060', 'tcp:0.0.0.0:5060' or 'udp:[::1]:5060'"
+    if not isinstance(where, str):
+        raise Error(f"listen={where!r} is no address to listen at; {allowed}")
+    transport, _, rest = where.partition(":")
+    host, colon, port = rest.rpartition(":")
+    transport = transport.lower()
+    if transport in ("tls", "ws", "wss"):
+        raise Error(f"listen={where!r}: {transport} listeners are not built yet; what exists is udp and tcp")
+    if transport not in ("udp", "tcp") or not colon:
+        raise Error(f"listen={where!r} is no address to listen at; {allowed}")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise Error(f"listen={where!r}: an IPv6 address goes into brackets; {allowed}")
+    try:
+        ip_address(host)
+    except ValueError as error:
+        raise Error(f"listen={where!r}: {host!r} is no IP address; {allowed}") from error
+    if not (port.isascii() and port.isdigit() and int(port) < 65536):
+        raise Error(f"listen={where!r}: {port!r} is no port; give 0 (any free one) to 65535")
+    return transport, (host, int(port))
+
+
+def _quotable(text: str) -> str:
+    return "".join(c for c in text if c.isprintable() and c.isascii() and c not in '"\\')[:120]

@@ -1,0 +1,402 @@
+"""A leg: one SIP dialog and its media, the only place where the two meet.
+
+Owns: the INVITE session, its offer/answer exchange and its RTP, from the first message to the release of the port.
+Tells its owner, the channel, in a handful of words what became of it. Must not know channel states, verbs or
+transfers. RFC 3261 13 to 15 through `sip.session`, RFC 3264 through `sdp.negotiation`, RFC 3960 for early media.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Protocol
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ConnectError
+from twisted.python.failure import Failure
+
+from telephony.errors import RemoteProtocolError
+from telephony.media.endpoint import Endpoint
+from telephony.rtp.ports import PortPair
+from telephony.rtp.session import RtpSession
+from telephony.sdp.negotiation import Agreed, Negotiation
+from telephony.sip.headers import NameAddr, format_reason
+from telephony.sip.message import Request, Response
+from telephony.sip.session import Session, SessionRefusal
+from telephony.sip.uri import SipUri
+
+if TYPE_CHECKING:
+    from telephony.call.exchange import Exchange
+
+
+class How(Enum):
+    """How a leg came to its end when it wasn't us who ended it."""
+
+    REFUSED = "a final response of 300 or more, or none at all (status 0)"
+    UNUSABLE = "a 2xx whose SDP can't be used, or none (R20); it has been acknowledged and ended"
+    HUNG_UP = "BYE, or a dialog the far end no longer knows"
+    CANCELLED = "CANCEL before our final response"
+    UNCONFIRMED = "no ACK for our 2xx within 64*T1 (R35)"
+
+
+@attrs.frozen
+class Ending:
+    """Why a leg is over: how, with the SIP status (0 without one) and its text."""
+
+    how: How
+    status: int = 0
+    reason: str = ""
+
+
+class LegOwner(Protocol):
+    """What a leg tells the channel it belongs to. Nothing comes any more after `leg_over` or after `Leg.end`."""
+
+    def leg_ringing(self, response: Response) -> None:
+        """The far end sent 180 to 183."""
+
+    def leg_early_media(self) -> None:
+        """The first packet of early media has arrived (RFC 3960)."""
+
+    def leg_answered(self, response: Response) -> None:
+        """Our INVITE has its 2xx, its ACK is out, and media runs."""
+
+    def leg_confirmed(self) -> None:
+        """Our 2xx has its ACK, and media runs."""
+
+    def leg_changed(self) -> None:
+        """A re-INVITE has changed the media: hold, resume, another address or codec."""
+
+    def leg_digit(self, digit: str) -> None:
+        """The far end has pressed a key (RFC 4733), once for each press."""
+
+    def leg_over(self, ending: Ending) -> None:
+        """The leg is over, its media has stopped."""
+
+
+class Leg:
+    """One dialog with its media. Make it with `dial` or `arrive`; end it with `end`."""
+
+    __slots__ = (
+        "_answered",
+        "_early",
+        "_early_answers",
+        "_exchange",
+        "_locating",
+        "_media_at",
+        "_negotiation",
+        "_pair",
+        "_rtp",
+        "endpoint",
+        "owner",
+        "session",
+    )
+
+    def __init__(self, exchange: Exchange, owner: LegOwner) -> None:
+        self._exchange = exchange
+        self.owner: LegOwner | None = owner
+        self.session: Session | None = None
+        self.endpoint: Endpoint | None = None
+        self._negotiation: Negotiation | None = None
+        self._pair: PortPair | None = None
+        self._rtp: RtpSession | None = None
+        self._locating: Deferred[list[str]] | None = None
+        self._early_answers: dict[str, bytes] = {}
+        self._early: str | None = None
+        self._answered = False
+        self._media_at = ""
+
+    # -- outgoing ------------------------------------------------------------------------------------------------
+
+    def dial(
+        self,
+        target: SipUri,
+        caller: NameAddr,
+        codecs: Sequence[str],
+        headers: Sequence[tuple[str, str]],
+        max_forwards: int,
+    ) -> None:
+        """Send an INVITE. Raises NoPorts when no RTP port is free; whatever else goes wrong is told as `leg_over`."""
+        if self._exchange.is_literal(target.host):
+            self._dial_at(target.host, target, caller, codecs, headers, max_forwards)
+            return
+        # Which of our addresses goes into the SDP depends on where the target is.
+        self._locating = self._exchange.host.resolve(target.host)
+        self._locating.addCallback(
+            lambda found: self._dial_at(found[0], target, caller, codecs, headers, max_forwards)
+        )
+        self._locating.addErrback(self._not_found, target.host)
+
+    def _dial_at(
+        self,
+        where: str,
+        target: SipUri,
+        caller: NameAddr,
+        codecs: Sequence[str],
+        headers: Sequence[tuple[str, str]],
+        max_forwards: int,
+    ) -> None:
+        self._locating = None
+        self._open_media(self._exchange.media_address((where, target.port or 5060)), codecs)
+        assert self._negotiation is not None
+        self.session = self._exchange.user_agent.invite(
+            target,
+            from_=caller,
+            offer=self._negotiation.offer(),
+            observer=self,
+            headers=list(headers),
+            max_forwards=max_forwards,
+        )
+
+    def _not_found(self, failure: Failure, name: str) -> None:
+        self._locating = None
+        if self.owner is None:
+            return
+        failure.trap(OSError, ConnectError, LookupError)
+        self._over(Ending(How.REFUSED, 0, f"the host name {name} leads nowhere: {failure.getErrorMessage()}"))
+
+    # -- incoming ------------------------------------------------------------------------------------------------
+
+    def arrive(self, session: Session) -> None:
+        """Take an INVITE that came in, with or without an offer.
+
+        Raises RemoteProtocolError (488) when its offer holds nothing we can use, NoPorts when no RTP port is free;
+        the INVITE is still unanswered then.
+        """
+        request = session.request
+        if request.body:
+            # A look only, so that a caller we can't talk to is refused before an application starts.
+            Negotiation("0.0.0.0", 9, 0).offered(request.body)
+        self._open_media(self._exchange.media_address(session.remote), ())
+        self.session = session
+        session.observer = self
+
+    def ring(self, early_media: bool, codecs: Sequence[str]) -> None:
+        """Send 180, or 183 with our answer so that the caller hears us before the call is answered."""
+        assert self.session is not None
+        if not early_media or not self.session.request.body or self._early is not None:
+            self.session.ring(180)
+            return
+        self.session.ring(183, self._answer_offer(codecs))
+        self._early = ""
+        self._start_media()
+
+    def answer(self, codecs: Sequence[str], headers: Sequence[tuple[str, str]]) -> None:
+        """Send the 200 with our answer, or with our offer when the INVITE had none (RFC 3261 13.2.1).
+
+        Raises RemoteProtocolError (488) when none of ``codecs`` is in the offer; nothing has been sent then.
+        """
+        assert self.session is not None and self._negotiation is not None
+        if self._early is not None:
+            body = self._negotiation.current()
+            self._negotiation.rollback()
+        elif self.session.request.body:
+            body = self._answer_offer(codecs)
+        else:
+            self._negotiation = self._negotiation_for(codecs)
+            body = self._negotiation.offer()
+        self.session.answer(body, headers)
+
+    def _answer_offer(self, codecs: Sequence[str]) -> bytes:
+        assert self.session is not None and self.endpoint is not None
+        negotiation = self._negotiation_for(codecs)
+        body, agreed = negotiation.offered(self.session.request.body)
+        self._negotiation = negotiation
+        self.endpoint.apply(agreed)
+        return body
+
+    def reject(self, status: int, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """Answer the INVITE with a final status of 400 or more and be over; the owner hears nothing more."""
+        session = self.session
+        self._close()
+        if session is not None:
+            session.reject(status, headers=headers)
+
+    # -- both ----------------------------------------------------------------------------------------------------
+
+    @property
+    def agreed(self) -> Agreed | None:
+        """What the last offer/answer exchange settled, None before the first."""
+        return None if self._negotiation is None else self._negotiation.agreed
+
+    def silence(self) -> None:
+        """Stop the media at once, while the dialog waits for its end (an unacknowledged 2xx)."""
+        if self.endpoint is not None:
+            self.endpoint.stop()
+
+    def end(self, status: int = 0, reason: str = "") -> Deferred[None]:
+        """End the leg from our side with what fits: CANCEL, BYE or 487-less silence; the owner hears nothing more.
+
+        Fires when the CANCEL or BYE is with its transaction, which for our own unacknowledged 2xx means: when the ACK
+        came or 64*T1 are over (RFC 3261 15). It does not fail. ``status`` and ``reason`` go into a Reason header
+        field (RFC 3326).
+        """
+        session = self.session
+        self._close()
+        if session is None:
+            return succeed(None)
+        why = format_reason("SIP", status, reason) if status else None
+        if session.direction == "out" and not session.answered:
+            session.cancel(why)
+            return succeed(None)
+        return session.bye([("Reason", why)] if why else [])
+
+    def _negotiation_for(self, codecs: Sequence[str]) -> Negotiation:
+        assert self._rtp is not None
+        return Negotiation(
+            self._media_at,
+            self._rtp.address[1],
+            self._exchange.host.random.getrandbits(31),
+            codecs=tuple(codecs) or self._exchange.codecs,
+        )
+
+    def _open_media(self, address: str, codecs: Sequence[str]) -> None:
+        exchange = self._exchange
+        self._pair = exchange.ports.acquire(address)
+        self._media_at = exchange.advertised(address)
+        random = exchange.host.random
+        self._rtp = RtpSession(self._pair, exchange.host.clock, random, f"{random.getrandbits(48):012x}")
+        self._negotiation = self._negotiation_for(codecs)
+        self.endpoint = Endpoint(self._rtp, exchange.media_clock)
+        self.endpoint.on_digit = self._digit
+
+    def _start_media(self) -> None:
+        if self.endpoint is not None:
+            self.endpoint.start()
+
+    def _digit(self, digit: str) -> None:
+        if self.owner is not None:
+            self.owner.leg_digit(digit)
+
+    def _first_packet(self) -> None:
+        if self.owner is not None and not self._answered:
+            self.owner.leg_early_media()
+
+    def _close(self) -> None:
+        """Stop the media, free the port and let go of everything; the session looks after itself from here."""
+        self.owner = None
+        if self._locating is not None:
+            locating, self._locating = self._locating, None
+            locating.addErrback(lambda _given_up: None)
+            locating.cancel()
+        if self.session is not None:
+            self.session.observer = None
+            self.session = None
+        if self.endpoint is not None:
+            self.endpoint.on_digit = None
+            self.endpoint.on_first_packet = None
+            self.endpoint.stop()
+            self.endpoint = None
+        if self._rtp is not None:
+            self._rtp.close()
+            self._rtp = None
+        self._pair = None
+
+    def _over(self, ending: Ending) -> None:
+        owner = self.owner
+        self._close()
+        if owner is not None:
+            owner.leg_over(ending)
+
+    # -- SessionObserver -----------------------------------------------------------------------------------------
+
+    def session_progress(self, session: Session, response: Response) -> None:
+        """Take a provisional response: remember the fork's SDP, listen for its media, tell that it rings."""
+        if self.owner is None:
+            return
+        if response.body and self._negotiation is not None:
+            self._take_early(response)
+        if 180 <= response.status <= 183:
+            self.owner.leg_ringing(response)
+
+    def _take_early(self, response: Response) -> None:
+        fork = response.to.tag or ""
+        assert self._negotiation is not None and self.endpoint is not None
+        try:
+            agreed = self._negotiation.preview(response.body)
+        except RemoteProtocolError:
+            return  # the 200 decides; what can't be used early is simply not heard
+        self._early_answers.setdefault(fork, response.body)
+        if self._early is None:
+            # RFC 3960 3.2: what this fork sends is heard; we send nothing before the answer.
+            self._early = fork
+            self.endpoint.apply(attrs.evolve(agreed, send=False))
+            self.endpoint.on_first_packet = self._first_packet
+            self.endpoint.start()
+
+    def session_answered(self, session: Session, response: Response) -> None:
+        """Take the first 2xx; the session has acknowledged it."""
+        if self.owner is None or self._negotiation is None or self.endpoint is None:
+            return
+        fork = response.to.tag or ""
+        body = response.body or self._early_answers.get(fork, b"")
+        try:
+            agreed = self._negotiation.answered(body)
+        except RemoteProtocolError as error:
+            session.bye()
+            self._over(Ending(How.UNUSABLE, 0, str(error) if body else "the answer came without SDP"))
+            return
+        self._answered = True
+        self._early_answers.clear()
+        self.endpoint.apply(agreed)
+        self.endpoint.start()
+        self.owner.leg_answered(response)
+
+    def session_refused(self, session: Session, status: int, reason: str, response: Response | None) -> None:
+        """Take the final refusal of our INVITE, or its silence."""
+        self._over(Ending(How.REFUSED, status, reason))
+
+    def session_cancelled(self, session: Session, request: Request | None) -> None:
+        """Take the caller's CANCEL."""
+        self._over(Ending(How.CANCELLED, 487, "Request Terminated"))
+
+    def session_confirmed(self, session: Session, ack: Request) -> None:
+        """Take the ACK of our 2xx, with the answer in it when the offer was ours."""
+        if self.owner is None or self._negotiation is None or self.endpoint is None:
+            return
+        if self._negotiation.agreed is None:
+            try:
+                self.endpoint.apply(self._negotiation.answered(ack.body))
+            except RemoteProtocolError as error:
+                session.bye()
+                self._over(Ending(How.UNUSABLE, 0, str(error)))
+                return
+        self._answered = True
+        self.endpoint.start()
+        self.owner.leg_confirmed()
+
+    def session_unconfirmed(self, session: Session) -> None:
+        """Our 2xx was never acknowledged; the session has sent BYE."""
+        self._over(Ending(How.UNCONFIRMED, 408, "no ACK"))
+
+    def session_offered(self, session: Session, request: Request) -> bytes | None:
+        """Answer a re-INVITE from the offer in hand (RFC 3264 8), or make an offer when it has none (R26)."""
+        if self.owner is None or self._negotiation is None or self.endpoint is None:
+            raise SessionRefusal(481, "Call/Transaction Does Not Exist")
+        if not request.body:
+            return self._negotiation.current()
+        try:
+            answer, agreed = self._negotiation.offered(request.body)
+        except RemoteProtocolError as error:
+            raise SessionRefusal(488, "Not Acceptable Here") from error
+        self.endpoint.apply(agreed)
+        self.owner.leg_changed()
+        return answer
+
+    def session_answer_in_ack(self, session: Session, ack: Request) -> None:
+        """Take the answer to the offer of our 200; an ACK without one keeps the old session (R26)."""
+        if self.owner is None or self._negotiation is None or self.endpoint is None:
+            return
+        try:
+            agreed = self._negotiation.answered(ack.body) if ack.body else None
+        except RemoteProtocolError:
+            agreed = None
+        if agreed is None:
+            self._negotiation.rollback()
+            return
+        self.endpoint.apply(agreed)
+        self.owner.leg_changed()
+
+    def session_ended(self, session: Session, request: Request | None) -> None:
+        """Take the far end's BYE."""
+        self._over(Ending(How.HUNG_UP))

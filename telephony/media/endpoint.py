@@ -1,0 +1,281 @@
+"""One leg's audio: the one source it hears, and who listens to what it says.
+
+Owns: that while the leg wants audio exactly one stream flows to it, silence where nobody has anything to say (I5 and
+I10 of ``transfer.md``), and that nothing is decoded or buffered while nobody listens. Must not know calls or SIP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from telephony.codecs.g711 import CODECS
+from telephony.media.clock import MediaClock
+from telephony.rtp.jitter import FRAME, JitterBuffer
+
+if TYPE_CHECKING:
+    from telephony.media.join import Path
+    from telephony.rtp.session import RtpSession
+    from telephony.sdp.negotiation import Agreed
+
+#: Milliseconds of a listener's frame, whatever the leg's packets have.
+FRAME_MS = 20
+_SILENCE = {name: codec.silent(FRAME) for name, codec in CODECS.items()}
+
+
+class Source(Protocol):
+    """What a leg hears, frame by frame."""
+
+    def send(self, rtp: RtpSession) -> bool:
+        """Send one frame of ``rtp.frame`` samples in ``rtp.codec``; False: it is over, and nothing was sent."""
+
+
+class Listener(Protocol):
+    """Who hears what a leg says."""
+
+    def frame(self, codec: str, payload: bytes) -> None:
+        """Take 20 ms, 160 bytes, every 20 ms; a gap is silence. Must not raise."""
+
+
+class _Hearing:
+    """The listeners to one direction of a leg, and the buffer that makes their frames even."""
+
+    __slots__ = ("buffer", "listeners", "owed")
+
+    def __init__(self, delay: int) -> None:
+        self.buffer = JitterBuffer(_SILENCE, delay)
+        self.listeners: tuple[Listener, ...] = ()
+        self.owed = 0
+
+    def tick(self, ptime: int) -> None:
+        self.owed += ptime
+        while self.owed >= FRAME_MS:
+            self.owed -= FRAME_MS
+            codec, payload = self.buffer.take()
+            for one in self.listeners:
+                one.frame(codec, payload)
+
+
+def _with(hearing: _Hearing | None, listener: Listener, delay: int) -> _Hearing:
+    if hearing is None:
+        hearing = _Hearing(delay)
+    if listener not in hearing.listeners:
+        hearing.listeners = (*hearing.listeners, listener)
+    return hearing
+
+
+def _without(hearing: _Hearing | None, listener: Listener) -> _Hearing | None:
+    if hearing is None:
+        return None
+    hearing.listeners = tuple(one for one in hearing.listeners if one is not listener)
+    return hearing if hearing.listeners else None
+
+
+class Endpoint:
+    """The audio of the leg that ``rtp`` carries, in its turn on ``clock``.
+
+    ``on_digit`` is called with each key that was pressed there, once. ``on_first_packet`` is called once with the
+    next packet of audio that is accepted, and then forgotten. ``on_timeout`` is called, once, when for
+    ``media_timeout`` seconds neither RTP nor RTCP has come although the peer should send (None: never; R32).
+    """
+
+    __slots__ = (
+        "_clock",
+        "_finished",
+        "_heard",
+        "_running",
+        "_said",
+        "_source",
+        "feed",
+        "media_timeout",
+        "on_digit",
+        "on_first_packet",
+        "on_timeout",
+        "out",
+        "rtp",
+    )
+
+    def __init__(self, rtp: RtpSession, clock: MediaClock) -> None:
+        self.rtp = rtp
+        self._clock = clock
+        self._source: Source | None = None
+        self._finished: Callable[[], None] | None = None
+        self._heard: _Hearing | None = None
+        self._said: _Hearing | None = None
+        self._running = False
+        #: The ways of a join that lead from this leg and to it (`telephony.media.join` sets them).
+        self.out: Path | None = None
+        self.feed: Path | None = None
+        self.on_digit: Callable[[str], None] | None = None
+        self.on_first_packet: Callable[[], None] | None = None
+        self.on_timeout: Callable[[], None] | None = None
+        self.media_timeout: float | None = None
+        rtp.receiver = self
+        rtp.on_digit = self._digit
+
+    # -- life ----------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._running
+
+    def start(self) -> None:
+        """Take turns from now on: send, listen, report. Harmless when it runs; after `stop` it begins anew."""
+        if self._running or self.rtp.closed:
+            return
+        self._running = True
+        self.rtp.receiver = self
+        self.rtp.on_digit = self._digit
+        self.rtp.catch_up()
+        self._clock.add(self, self.rtp.ptime)
+
+    def stop(self) -> None:
+        """Stop everything, at once: source, listeners, join, turns, and the taking of packets. Idempotent.
+
+        Nobody's ``finished`` is called: who stops it knows. The RTP session stays open for its owner to close.
+        """
+        self._running = False
+        self._clock.remove(self)
+        if self.out is not None:
+            self.out.close()
+        if self.feed is not None:
+            self.feed.close()
+        self._source = self._finished = None
+        self._heard = self._said = None
+        self.rtp.receiver = None
+        self.rtp.on_digit = None
+        self.rtp.tap = None
+
+    def apply(self, agreed: Agreed) -> None:
+        """Take what an offer/answer exchange settled, at any time of the call."""
+        rtp = self.rtp
+        before = (rtp.codec, rtp.ptime)
+        rtp.apply(agreed)
+        if before != (rtp.codec, rtp.ptime):
+            if self._running:
+                self._clock.add(self, rtp.ptime)
+            if self.feed is not None:
+                self.feed.restarted()
+        if not agreed.receive and self.out is not None:
+            self.out.pause()
+
+    # -- what the leg hears --------------------------------------------------------------------------------------
+
+    @property
+    def playing(self) -> bool:
+        """Whether a source is set."""
+        return self._source is not None
+
+    def play(self, source: Source, finished: Callable[[], None] | None = None) -> None:
+        """Make ``source`` what the leg hears from the next turn on; ``finished`` is called when it is over by itself.
+
+        A source before it is stopped without a word. In a join it is heard only while the other leg says nothing.
+        """
+        self._source = source
+        self._finished = finished
+
+    def stop_source(self) -> None:
+        """Stop the source; silence takes its place in the next turn, so the cut is at a frame's edge."""
+        self._source = self._finished = None
+
+    # -- what it says --------------------------------------------------------------------------------------------
+
+    def listen(self, listener: Listener) -> None:
+        """Let ``listener`` hear what the leg says; before, during and after a join."""
+        self._heard = _with(self._heard, listener, 2)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Take a listener away; harmless when it isn't there."""
+        self._heard = _without(self._heard, listener)
+
+    def listen_sent(self, listener: Listener) -> None:
+        """Let ``listener`` hear what the leg hears: sources of ours or the other leg of a join."""
+        # The same delay as for the other direction, so that a recording of both has them at the same time.
+        self._said = _with(self._said, listener, 2)
+        self.rtp.tap = self._said.buffer.put
+
+    def unlisten_sent(self, listener: Listener) -> None:
+        """Take such a listener away; harmless when it isn't there."""
+        self._said = _without(self._said, listener)
+        if self._said is None:
+            self.rtp.tap = None
+
+    # -- turns (MediaStream) -------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Do what is due for one frame."""
+        rtp = self.rtp
+        rtp.poll(now)
+        if self._heard is not None:
+            self._heard.tick(rtp.ptime)
+        if self._said is not None:
+            self._said.tick(rtp.ptime)
+        if not self._running:  # a listener has ended the call
+            return
+        if self.feed is None or not self.feed.flows(now):
+            source = self._source
+            if source is None:
+                rtp.send_audio(rtp.silence, rtp.frame)
+            elif not source.send(rtp):
+                rtp.send_audio(rtp.silence, rtp.frame)
+                finished, self._source, self._finished = self._finished, None, None
+                if finished is not None:
+                    finished()
+        if self.media_timeout is not None and self._running and now - rtp.last_received >= self.media_timeout:
+            self._timed_out(now)
+
+    def missed(self, frames: int) -> None:
+        """Let time go on over turns that were skipped."""
+        if self.feed is None or not self.feed.active:
+            self.rtp.skip(frames * self.rtp.frame)
+
+    def _timed_out(self, now: float) -> None:
+        rtp = self.rtp
+        if not rtp.receiving:
+            rtp.last_received = now  # the peer needn't send: the time begins again when it should
+        elif self.on_timeout is not None:
+            call, self.on_timeout = self.on_timeout, None
+            call()
+
+    # -- packets (RtpReceiver) -----------------------------------------------------------------------------------
+
+    def audio(
+        self,
+        codec: str,
+        datagram: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        now: float,
+    ) -> None:
+        """Take a packet of audio: to the other leg, and to who listens."""
+        if self.on_first_packet is not None:
+            call, self.on_first_packet = self.on_first_packet, None
+            call()
+        if self.out is not None:
+            self.out.audio(codec, datagram, start, end, sequence, timestamp, marker, now)
+        if self._heard is not None:
+            self._heard.buffer.put(codec, timestamp, datagram[start:end])
+
+    def event(
+        self, datagram: bytes, start: int, end: int, sequence: int, timestamp: int, marker: bool, now: float
+    ) -> None:
+        """Take a packet of a telephone event: to the other leg."""
+        if self.out is not None:
+            self.out.event(datagram, start, end, sequence, timestamp, marker, now)
+
+    def restarted(self) -> None:
+        """Hear that another stream begins."""
+        if self.out is not None:
+            self.out.restarted()
+        if self._heard is not None:
+            self._heard.buffer.clear()
+
+    def _digit(self, digit: str) -> None:
+        if self.out is not None:
+            self.out.digit(digit)
+        if self.on_digit is not None:
+            self.on_digit(digit)

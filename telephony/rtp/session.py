@@ -1,0 +1,587 @@
+"""One leg's RTP session: what it sends, what it accepts, from whom, and the account of both (RFC 3550, 3551, 4733).
+
+Owns: sequence numbers and timestamps of our stream, without a break over sources, holds and joins; the payload types
+that were agreed; the peer's address by `telephony.rtp.latch`; reports. Must not know what the audio is, who listens,
+or SIP. It sets no timer: whoever ticks calls `poll`.
+
+A packet costs here what it must: the header is read once, nothing is copied, and no object is made of it. What a
+receiver gets is the datagram as it came and where its payload lies.
+"""
+
+from __future__ import annotations
+
+import random as random_module
+import struct
+from collections.abc import Callable
+from typing import Protocol
+
+from telephony.codecs.g711 import CODECS
+from telephony.errors import RemoteProtocolError
+from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived
+from telephony.rtp.latch import Latch, goes_on
+from telephony.rtp.packet import HEADER, HEADER_SIZE, MARKER, PLAIN, payload_bounds
+from telephony.rtp.reports import Reports
+from telephony.rtp.sequence import DUPLICATE, RESTARTED, Sequence
+from telephony.rtp.statistics import Statistics
+from telephony.rtp.telephone_event import PressDetector, TelephoneEvent
+from telephony.sdp.negotiation import Agreed
+
+#: Samples a second of everything here (G.711 and its telephone events).
+RATE = 8000
+EVENT = "telephone-event"
+
+_TAIL = struct.Struct("!HII")
+_ALL = 0xFFFFFFFF
+_NOWHERE: Address = ("", 0)
+
+
+class MediaPorts(Protocol):
+    """What a session needs of a pair of ports; `telephony.rtp.ports.PortPair` is one."""
+
+    @property
+    def address(self) -> Address:
+        """Where RTP is received."""
+
+    @property
+    def rtp(self) -> DatagramPort:
+        """The port for RTP."""
+
+    @property
+    def rtcp(self) -> DatagramPort:
+        """The port for RTCP."""
+
+    def receive(self, on_rtp: DatagramReceived, on_rtcp: DatagramReceived) -> None:
+        """Call these with each datagram from now on."""
+
+    def close(self) -> None:
+        """Give the ports back."""
+
+
+class RtpReceiver(Protocol):
+    """Who gets what a session accepts. ``datagram[start:end]`` is the payload.
+
+    ``sequence`` is extended beyond 16 bits and rises; a packet that comes late has a lower one, none comes twice.
+    ``now`` is the clock's time of arrival.
+    """
+
+    def audio(
+        self,
+        codec: str,
+        datagram: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        now: float,
+    ) -> None:
+        """Take a packet of audio."""
+
+    def event(
+        self, datagram: bytes, start: int, end: int, sequence: int, timestamp: int, marker: bool, now: float
+    ) -> None:
+        """Take a packet of a telephone event; of each press there are many."""
+
+    def restarted(self) -> None:
+        """Hear that another stream begins: sequence and timestamps have no relation to what came before."""
+
+
+class RtpSession:
+    """The RTP and RTCP of one leg.
+
+    ``codec``, ``payload_type``, ``event_payload_type`` (None: the peer takes no events), ``ptime`` (ms) and ``frame``
+    (samples) are what we send, from the last `apply`, and ``silence`` is such a frame. ``receiver`` gets what comes;
+    ``on_digit`` each key that was pressed, once. ``tap`` is called with the codec, timestamp and payload of what is
+    sent. ``last_received`` is the clock's time of the last packet that was accepted, RTP or RTCP (the time of `apply`
+    before the first).
+    """
+
+    __slots__ = (
+        "_agreed",
+        "_clock",
+        "_destination",
+        "_due",
+        "_duplicates",
+        "_event_at",
+        "_garbage",
+        "_heard_at",
+        "_held",
+        "_latch",
+        "_late",
+        "_lost",
+        "_mark",
+        "_misdirected",
+        "_pair",
+        "_payload_types",
+        "_presses",
+        "_rebase",
+        "_relay_from",
+        "_relay_sequence",
+        "_relay_timestamp",
+        "_remote_rtcp",
+        "_remote_ssrc",
+        "_reports",
+        "_send",
+        "_sending",
+        "_sequence",
+        "_source",
+        "_strangers",
+        "_stream",
+        "_timestamp",
+        "_unknown",
+        "closed",
+        "codec",
+        "event_payload_type",
+        "frame",
+        "last_received",
+        "octets_received",
+        "octets_sent",
+        "on_digit",
+        "packets_received",
+        "packets_sent",
+        "payload_type",
+        "ptime",
+        "receiver",
+        "silence",
+        "ssrc",
+        "tap",
+    )
+
+    def __init__(self, pair: MediaPorts, clock: Clock, random: random_module.Random, cname: str) -> None:
+        self._pair = pair
+        self._clock = clock
+        self._send = pair.rtp.send
+        self._agreed: Agreed | None = None
+        self.codec = "PCMA"
+        self.payload_type = 8
+        self.event_payload_type: int | None = None
+        self.ptime = 20
+        self.frame = 160
+        self.silence = CODECS["PCMA"].silent(160)
+        self.receiver: RtpReceiver | None = None
+        self.on_digit: Callable[[str], None] | None = None
+        self.tap: Callable[[str, int, bytes], None] | None = None
+        self.closed = False
+        # What we send. The sequence number here goes beyond 16 bits, and is cut when written.
+        self.ssrc = random.getrandbits(32)
+        self._sequence = random.getrandbits(16)
+        self._timestamp = random.getrandbits(32)
+        self._due = 0.0  # the time at which `_timestamp` is to be sent; 0: nothing has been sent
+        self._event_at = 0
+        self._mark = True
+        self._sending = False
+        self._destination: Address = _NOWHERE
+        self.packets_sent = 0
+        self.octets_sent = 0
+        # How a relayed packet's numbers become ours.
+        self._rebase = True
+        self._relay_from = 0
+        self._relay_sequence = 0
+        self._relay_timestamp = 0
+        # What we receive.
+        self._latch = Latch()
+        self._source: Address | None = None
+        self._payload_types: dict[int, str] = {}
+        self._remote_ssrc = -1
+        self._stream: Sequence | None = None
+        self._presses = PressDetector()
+        self.packets_received = 0
+        self.octets_received = 0
+        self.last_received = self._heard_at = clock.seconds()
+        self._lost = self._duplicates = self._garbage = self._held = 0
+        self._late = self._strangers = self._unknown = self._misdirected = 0
+        self._reports = Reports(random, cname)
+        self._remote_rtcp: Address | None = None
+        pair.receive(self._rtp_received, self._rtcp_received)
+
+    # -- what was agreed -----------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> Address:
+        """Where we receive RTP."""
+        return self._pair.address
+
+    @property
+    def agreed(self) -> Agreed | None:
+        """What was last given to `apply`."""
+        return self._agreed
+
+    @property
+    def remote(self) -> Address | None:
+        """Where we send: the peer's source once it has sent, the signalled address before; None while held at 0."""
+        return None if self._destination is _NOWHERE else self._destination
+
+    @property
+    def sending(self) -> bool:
+        """Whether the peer wants our audio now, and has said where."""
+        return self._sending
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the peer is expected to send."""
+        return self._agreed is not None and self._agreed.receive
+
+    def apply(self, agreed: Agreed) -> None:
+        """Take what an offer/answer exchange settled; again for each re-INVITE. From here on packets can flow."""
+        if self.closed:
+            return
+        now = self._clock.seconds()
+        if self._agreed is None or (agreed.receive and not self._agreed.receive):
+            self.last_received = now
+        self._agreed = agreed
+        self.codec = agreed.codec
+        self.payload_type = agreed.payload_type
+        self.event_payload_type = agreed.event_payload_type
+        self.ptime = agreed.ptime
+        self.frame = agreed.ptime * RATE // 1000
+        self.silence = CODECS[agreed.codec].silent(self.frame)
+        self._payload_types = agreed.receive_payload_types if agreed.receive else {}
+        if self._latch.renew(agreed.remote_rtp, now):
+            self._source = None
+            self._remote_rtcp = None
+        self._latch.learning = agreed.send and agreed.remote_rtp is None
+        self._aim()
+        self._reports.begin(now)
+
+    def _aim(self) -> None:
+        """Settle where RTP goes, and whether any does."""
+        agreed = self._agreed
+        if agreed is None or (agreed.remote_rtp is None and not agreed.send):
+            self._destination = _NOWHERE
+        else:
+            self._destination = self._latch.current or agreed.remote_rtp or _NOWHERE
+        sending = agreed is not None and agreed.send and self._destination is not _NOWHERE
+        if sending and not self._sending:
+            self.catch_up()
+            self._rebase = True
+        self._sending = sending
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def send_audio(self, payload: bytes, samples: int) -> None:
+        """Send a frame of our own, the timestamp going on by ``samples``; while held only the timestamp does."""
+        timestamp = self._timestamp
+        self._timestamp = (timestamp + samples) & _ALL
+        self._due = self._clock.seconds() + samples / RATE
+        if not self._sending:
+            return
+        packet = bytearray(HEADER_SIZE)
+        packet += payload
+        HEADER.pack_into(
+            packet,
+            0,
+            PLAIN,
+            self.payload_type | MARKER if self._mark else self.payload_type,
+            self._sequence & 0xFFFF,
+            timestamp,
+            self.ssrc,
+        )
+        self._mark = False
+        self._sequence += 1
+        self.packets_sent += 1
+        self.octets_sent += len(payload)
+        self._send(packet, self._destination)
+        if self.tap is not None:
+            self.tap(self.codec, timestamp, payload)
+
+    def skip(self, samples: int) -> None:
+        """Let ``samples`` pass without a packet; the timestamp goes on (RFC 3551 4.1)."""
+        self._timestamp = (self._timestamp + samples) & _ALL
+        self._due = self._clock.seconds() + samples / RATE
+
+    def send_event(self, event: int, volume: int, duration: int, end: bool, first: bool) -> None:
+        """Send one packet of a telephone event (RFC 4733), if the peer takes them and isn't held.
+
+        ``duration`` is what has passed of it, in samples. All packets of one event have the timestamp at which
+        ``first`` was called; time goes on by `skip`.
+        """
+        if first:
+            self._event_at = self._timestamp
+        if not self._sending or self.event_payload_type is None:
+            return
+        payload = TelephoneEvent(event, duration, end, volume).to_bytes()
+        packet = bytearray(HEADER_SIZE)
+        packet += payload
+        kind = self.event_payload_type | MARKER if first else self.event_payload_type
+        HEADER.pack_into(packet, 0, PLAIN, kind, self._sequence & 0xFFFF, self._event_at, self.ssrc)
+        self._sequence += 1
+        self.packets_sent += 1
+        self.octets_sent += len(payload)
+        self._send(packet, self._destination)
+
+    def catch_up(self) -> None:
+        """Set the timestamp to where it belongs when another source takes over: whole frames on since the last."""
+        if self._due:
+            behind = round((self._clock.seconds() - self._due) * RATE / self.frame)
+            if behind > 0:
+                self._timestamp = (self._timestamp + behind * self.frame) & _ALL
+        self._mark = True
+
+    # -- relaying ------------------------------------------------------------------------------------------------
+
+    def restart_relay(self) -> None:
+        """Map the next relayed packet anew: it follows our last one without a break, with the marker set."""
+        self._rebase = True
+
+    def _map_relay(self, sequence: int, timestamp: int) -> None:
+        self.catch_up()
+        self._rebase = False
+        self._relay_from = sequence
+        self._relay_sequence = self._sequence - sequence
+        self._relay_timestamp = self._timestamp - timestamp
+
+    def relay(
+        self,
+        payload_type: int,
+        datagram: bytes,
+        start: int,
+        end: int,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        samples: int,
+        now: float,
+        table: bytes | None = None,
+    ) -> bool:
+        """Send what another leg received, with our header in place of its own; tell whether it went out.
+
+        Sequence and timestamp keep their distances. ``samples`` is the length of audio, 0 for an event; ``table``
+        translates each byte of the payload. Not sent, and counted: while this leg is held, and from before the point
+        at which the mapping was set.
+        """
+        if not self._sending:
+            self._held += 1
+            self._rebase = True
+            return False
+        if self._rebase:
+            self._map_relay(sequence, timestamp)
+            marker = True
+        elif sequence < self._relay_from:
+            self._late += 1
+            return False
+        ours = sequence + self._relay_sequence
+        timestamp = (timestamp + self._relay_timestamp) & _ALL
+        body = datagram[start - HEADER_SIZE : end]
+        if table is not None:
+            body = body.translate(table)  # what stands where our header goes is overwritten
+        packet = bytearray(body)
+        HEADER.pack_into(
+            packet, 0, PLAIN, payload_type | MARKER if marker else payload_type, ours & 0xFFFF, timestamp, self.ssrc
+        )
+        if ours >= self._sequence:
+            self._sequence = ours + 1
+            if samples:
+                self._timestamp = (timestamp + samples) & _ALL
+                self._due = now + samples / RATE
+        self.packets_sent += 1
+        self.octets_sent += end - start
+        self._send(packet, self._destination)
+        if samples and self.tap is not None:
+            self.tap(self.codec, timestamp, bytes(packet[HEADER_SIZE:]))
+        return True
+
+    def relay_frame(self, payload: bytes, sequence: int, timestamp: int, now: float) -> bool:
+        """Send a frame made of other packets' audio: its timestamp is mapped, its sequence number is our next.
+
+        ``sequence`` is that of the packet which completed the frame: what comes later is mapped from there.
+        """
+        if not self._sending:
+            self._held += 1
+            self._rebase = True
+            return False
+        marker = self._rebase
+        if marker:
+            self._map_relay(sequence, timestamp)
+        timestamp = (timestamp + self._relay_timestamp) & _ALL
+        packet = bytearray(HEADER_SIZE)
+        packet += payload
+        kind = self.payload_type | MARKER if marker else self.payload_type
+        HEADER.pack_into(packet, 0, PLAIN, kind, self._sequence & 0xFFFF, timestamp, self.ssrc)
+        self._sequence += 1
+        self._relay_from = sequence + 1
+        self._relay_sequence = self._sequence - self._relay_from
+        self._timestamp = (timestamp + len(payload)) & _ALL
+        self._due = now + len(payload) / RATE
+        self.packets_sent += 1
+        self.octets_sent += len(payload)
+        self._send(packet, self._destination)
+        if self.tap is not None:
+            self.tap(self.codec, timestamp, payload)
+        return True
+
+    # -- receiving -----------------------------------------------------------------------------------------------
+
+    def _rtp_received(self, data: bytes, source: Address) -> None:
+        """Take a datagram from the RTP port; whatever it holds, nothing is raised."""
+        start = HEADER_SIZE
+        end = len(data)
+        if end < HEADER_SIZE or data[0] != PLAIN:
+            try:
+                start, end = payload_bounds(data)
+            except RemoteProtocolError:
+                self._garbage += 1
+                return
+        second = data[1]
+        sequence, timestamp, ssrc = _TAIL.unpack_from(data, 2)
+        now = self._clock.seconds()
+        if source != self._source and not self._admit(source, ssrc, sequence, now):
+            self._strangers += 1
+            return
+        codec = self._payload_types.get(second & 0x7F)
+        if codec is None:
+            self._unwanted(data, source, second)
+            return
+        stream = self._stream
+        if ssrc != self._remote_ssrc or stream is None:
+            stream = self._begin_stream(ssrc, sequence)
+            extended = stream.highest
+        else:
+            extended = stream.accept(sequence)
+            if extended < 0:
+                if extended != RESTARTED:
+                    if extended != DUPLICATE:
+                        self._late += 1
+                    return
+                extended = stream.highest
+                if self.receiver is not None:
+                    self.receiver.restarted()
+        self.last_received = self._heard_at = now
+        self.packets_received += 1
+        self.octets_received += end - start
+        receiver = self.receiver
+        if codec != EVENT:
+            stream.arrived(timestamp, now * RATE)
+            if receiver is not None:
+                receiver.audio(codec, data, start, end, extended, timestamp, second >= MARKER, now)
+            return
+        try:
+            digit = self._presses.feed(ssrc, timestamp, data[start:end])
+        except RemoteProtocolError:
+            self._garbage += 1
+            return
+        if receiver is not None:
+            receiver.event(data, start, end, extended, timestamp, second >= MARKER, now)
+        if digit is not None and self.on_digit is not None:
+            self.on_digit(digit)
+
+    def _admit(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
+        """Decide about a source that isn't the one listened to."""
+        if self._agreed is None:
+            return False
+        stream = self._stream
+        same = stream is not None and ssrc == self._remote_ssrc and goes_on((sequence - stream.highest) & 0xFFFF)
+        if not self._latch.admits(source, same, now - self._heard_at, now):
+            return False
+        self._source = source
+        self._remote_rtcp = None
+        self._aim()
+        return True
+
+    def _unwanted(self, data: bytes, source: Address, second: int) -> None:
+        """Count a packet whose payload type isn't expected; RTCP may come on this port too (RFC 5761)."""
+        if 200 <= second <= 204:
+            self._rtcp_received(data, source)
+        elif self._payload_types:
+            self._unknown += 1
+        else:
+            self._misdirected += 1
+
+    def _begin_stream(self, ssrc: int, sequence: int) -> Sequence:
+        first = self._stream is None
+        if self._stream is not None:
+            self._lost += self._stream.lost
+            self._duplicates += self._stream.duplicates
+        self._stream = stream = Sequence(sequence)
+        self._remote_ssrc = ssrc
+        if not first and self.receiver is not None:
+            self.receiver.restarted()
+        return stream
+
+    # -- reports -------------------------------------------------------------------------------------------------
+
+    def poll(self, now: float) -> None:
+        """Send a report when one is due. Called at every tick, so that no session needs a timer."""
+        if now >= self._reports.due:
+            self._report(now)
+
+    def _rtcp_destination(self) -> Address | None:
+        agreed = self._agreed
+        if agreed is None or self._destination is _NOWHERE:
+            return None
+        if self._remote_rtcp is not None:
+            return self._remote_rtcp
+        if self._destination == agreed.remote_rtp:
+            return agreed.remote_rtcp
+        # Behind NAT what was signalled leads nowhere: the usual neighbour of what was latched.
+        return (self._destination[0], min(self._destination[1] + 1, 65535))
+
+    def _report(self, now: float, goodbye: bool = False) -> None:
+        sent = None
+        if self.packets_sent:
+            timestamp = self._timestamp + round((now - self._due) * RATE)
+            sent = (timestamp & _ALL, self.packets_sent, self.octets_sent)
+        packet = self._reports.compound(self.ssrc, self._remote_ssrc, self._stream, now, sent, goodbye)
+        destination = self._rtcp_destination()
+        if destination is not None:
+            self._pair.rtcp.send(packet, destination)
+
+    def _rtcp_received(self, data: bytes, source: Address) -> None:
+        """Take a datagram from the RTCP port; whatever it holds, nothing is raised."""
+        agreed = self._agreed
+        known = self._destination[0]
+        if agreed is None or not (
+            source[0] == known or (agreed.remote_rtcp is not None and source[0] == agreed.remote_rtcp[0])
+        ):
+            self._strangers += 1
+            return
+        now = self._clock.seconds()
+        try:
+            self._reports.take(data, self.ssrc, now)
+        except RemoteProtocolError:
+            self._garbage += 1
+            return
+        self.last_received = now
+        if source[0] == known and source != self._source:
+            self._remote_rtcp = source
+
+    # -- account and end -----------------------------------------------------------------------------------------
+
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers as they stand; readable after `close` too."""
+        stream = self._stream
+        reports = self._reports
+        return Statistics(
+            packets_sent=self.packets_sent,
+            octets_sent=self.octets_sent,
+            packets_received=self.packets_received,
+            octets_received=self.octets_received,
+            lost=self._lost + (stream.lost if stream is not None else 0),
+            duplicates=self._duplicates + (stream.duplicates if stream is not None else 0),
+            jitter=stream.jitter * 1000.0 / RATE if stream is not None else 0.0,
+            round_trip=reports.round_trip,
+            remote_lost=reports.remote_lost,
+            remote_jitter=reports.remote_jitter,
+            dropped_source=self._strangers,
+            dropped_payload=self._unknown,
+            dropped_direction=self._misdirected,
+            dropped_late=self._late,
+            dropped_held=self._held,
+            garbage=self._garbage,
+            reports_sent=reports.sent,
+            reports_received=reports.received,
+        )
+
+    def close(self) -> None:
+        """Say goodbye if we have ever sent (RFC 3550 6.3.7), give the ports back, let go of everybody; idempotent."""
+        if self.closed:
+            return
+        if self.packets_sent or self._reports.sent:
+            self._report(self._clock.seconds(), goodbye=True)
+        self.closed = True
+        self._sending = False
+        self.receiver = None
+        self.on_digit = None
+        self.tap = None
+        self._pair.close()
+        self._send = self._pair.rtp.send  # the closed pair's: a late send goes nowhere, and holds no port

@@ -83,6 +83,7 @@ class Endpoint:
         "_clock",
         "_finished",
         "_heard",
+        "_next_tick",
         "_running",
         "_said",
         "_source",
@@ -102,6 +103,7 @@ class Endpoint:
         self._finished: Callable[[], None] | None = None
         self._heard: _Hearing | None = None
         self._said: _Hearing | None = None
+        self._next_tick: tuple[Callable[[], None], ...] = ()
         self._running = False
         #: The ways of a join that lead from this leg and to it (`telephony.media.join` sets them).
         self.out: Path | None = None
@@ -142,6 +144,7 @@ class Endpoint:
         if self.feed is not None:
             self.feed.close()
         self._source = self._finished = None
+        self._next_tick = ()
         self._heard = self._said = None
         self.rtp.receiver = None
         self.rtp.on_digit = None
@@ -178,6 +181,10 @@ class Endpoint:
     def stop_source(self) -> None:
         """Stop the source; silence takes its place in the next turn, so the cut is at a frame's edge."""
         self._source = self._finished = None
+
+    def on_next_tick(self, call: Callable[[], None]) -> None:
+        """Call once when the next turn has done its sending; never, if `stop` comes first."""
+        self._next_tick = (*self._next_tick, call)
 
     # -- what it says --------------------------------------------------------------------------------------------
 
@@ -222,6 +229,10 @@ class Endpoint:
                 finished, self._source, self._finished = self._finished, None, None
                 if finished is not None:
                     finished()
+        if self._next_tick:
+            calls, self._next_tick = self._next_tick, ()
+            for call in calls:
+                call()
         if self.media_timeout is not None and self._running and now - rtp.last_received >= self.media_timeout:
             self._timed_out(now)
 

@@ -42,8 +42,8 @@ class Encoded(Protocol):
         """Return all of it, one byte a sample; the same object each time."""
 
 
-class Audio:
-    """A piece of 8 kHz audio, encoded once per codec.
+class Clip:
+    """A piece of 8 kHz audio, encoded once per codec. ``samples`` is its length, ``size`` the bytes it takes.
 
     ``codecs`` are encoded at once (do it in a thread for long pieces); another one is translated when asked for.
     """
@@ -53,6 +53,11 @@ class Audio:
     def __init__(self, pcm: Pcm, codecs: Iterable[str] = ("PCMA", "PCMU")) -> None:
         self.samples = len(pcm)
         self._encoded = {name: CODECS[name].encode(pcm) for name in codecs}
+
+    @property
+    def size(self) -> int:
+        """How many bytes it takes in memory."""
+        return sum(len(one) for one in self._encoded.values())
 
     def encoded(self, codec: str) -> bytes:
         """Return all of it in ``codec``."""
@@ -176,9 +181,9 @@ class DigitsSource:
 
 
 @lru_cache(maxsize=len(DIGITS))
-def dtmf_audio(digit: str) -> Audio:
+def dtmf_audio(digit: str) -> Clip:
     """Return `KEY_MS` of a key's two tones (ITU-T Q.23) at -`KEY_VOLUME` dBm0 each."""
     at = _KEYPAD.index(digit)
     time = np.arange(KEY_MS * RATE // 1000) * (2 * np.pi / RATE)
     wave = np.sin(_LOW[at // 4] * time) + np.sin(_HIGH[at % 4] * time)
-    return Audio(np.round(wave * (_PEAK * 10 ** (-KEY_VOLUME / 20))).astype(np.int16))
+    return Clip(np.round(wave * (_PEAK * 10 ** (-KEY_VOLUME / 20))).astype(np.int16))

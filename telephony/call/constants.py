@@ -82,6 +82,16 @@ class LiveSpeakerDetectionSettings(Word):
     TIMEOUT_FROM_ANSWER_DETECT = "timeout_from_answer_detect"
 
 
+class Enumerations:
+    """The enumerations as they hang off a channel's class and its instances: ``channel.State.ANSWERED``."""
+
+    State = State
+    Cause = Cause
+    TransferCause = TransferCause
+    CallFarEndType = CallFarEndType
+    LiveSpeakerDetectionSettings = LiveSpeakerDetectionSettings
+
+
 _CAUSE_OF_STATUS = {
     403: Cause.BARRED,
     404: Cause.UNOBTAINABLE,

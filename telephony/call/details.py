@@ -75,17 +75,45 @@ class SIPHeaderField:
 
 #: Fields that make the dialog work; an application that set them would break its own call.
 _OURS = frozenset(
-    "via v from f to t call-id i cseq contact m max-forwards route record-route content-length l content-type c "
-    "require supported k allow session-expires x min-se rseq rack".split()
+    {
+        "via",
+        "v",
+        "from",
+        "f",
+        "to",
+        "t",
+        "call-id",
+        "i",
+        "cseq",
+        "contact",
+        "m",
+        "max-forwards",
+        "route",
+        "record-route",
+        "content-length",
+        "l",
+        "content-type",
+        "c",
+        "require",
+        "supported",
+        "k",
+        "allow",
+        "session-expires",
+        "x",
+        "min-se",
+        "rseq",
+        "rack",
+    }
 )
 _TOKEN_MARKS = frozenset("-.!%*_+`'~")
 
 
 def _check_field_name(name: object) -> None:
-    token = isinstance(name, str) and name != "" and all((c.isascii() and c.isalnum()) or c in _TOKEN_MARKS for c in name)
+    token = (
+        isinstance(name, str) and name != "" and all((c.isascii() and c.isalnum()) or c in _TOKEN_MARKS for c in name)
+    )
     if not token:
         raise Error(f"{name!r} is no header field name: give letters, digits and '-', like 'X-Account'")
-
 
 
 class SIP:

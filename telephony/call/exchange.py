@@ -12,19 +12,20 @@ from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from telephony.call.arguments import DEFAULT_CODECS
 from telephony.call.channel import CallChannel
+from telephony.call.core import ChannelCore
 from telephony.call.prompts import Prompts
 from telephony.errors import Error, RemoteProtocolError
 from telephony.interfaces import Address, Host
 from telephony.media.clock import MediaClock
 from telephony.media.tones import ToneManager
 from telephony.rtp.ports import NoPorts, PortPool
+from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Request
-from telephony.sip.session import Session
 from telephony.sip.timers import Timers
 from telephony.sip.uri import format_host
 from telephony.sip.user_agent import UserAgent
@@ -72,7 +73,7 @@ class Exchange:
         """Called with a channel in CALL_INCOMING for each inbound call; without it they get 480."""
         self.screen: Callable[[Request], Screen | None] | None = None
         """Asked about each INVITE before a channel is made for it."""
-        self.channels: set[CallChannel] = set()
+        self.channels: set[ChannelCore] = set()
         """The channels that have a call now."""
         self.draining = False
         """Whether new calls from outside are refused; those from applications still go out."""
@@ -128,7 +129,7 @@ class Exchange:
             return 480, []
         return None if self.screen is None else self.screen(request)
 
-    def _arrived(self, session: Session) -> None:
+    def _arrived(self, session: IncomingSession) -> None:
         channel = CallChannel(self)
         try:
             channel.arrive(session)
@@ -153,11 +154,11 @@ class Exchange:
         self._channel_number += 1
         return f"c{self._channel_number}"
 
-    def entered(self, channel: CallChannel) -> None:
+    def entered(self, channel: ChannelCore) -> None:
         """Note that a channel has a call from now on."""
         self.channels.add(channel)
 
-    def left(self, channel: CallChannel) -> None:
+    def left(self, channel: ChannelCore) -> None:
         """Note that a channel's call is over."""
         self.channels.discard(channel)
 
@@ -217,8 +218,10 @@ class Exchange:
             return waiting
         self.closing = self.draining = True
         self._closed = Deferred()
-        goodbyes = [channel.hang_up() for channel in tuple(self.channels)]
-        done: Deferred[object] = DeferredList(goodbyes) if goodbyes else succeed(None)
+        goodbyes = [channel.until_idle() for channel in self.channels]
+        for channel in tuple(self.channels):
+            channel.release()
+        done = DeferredList(goodbyes)
         done.addCallback(lambda _states: self.user_agent.close())
         done.addCallback(self._closed_now)
         outcome: Deferred[None] = Deferred()

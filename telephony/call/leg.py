@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectError
 from twisted.python.failure import Failure
 
 from telephony.errors import RemoteProtocolError
@@ -22,7 +21,9 @@ from telephony.rtp.ports import PortPair
 from telephony.rtp.session import RtpSession
 from telephony.sdp.negotiation import Agreed, Negotiation
 from telephony.sip.headers import NameAddr, format_reason
+from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Request, Response
+from telephony.sip.outgoing import OutgoingSession
 from telephony.sip.session import Session, SessionRefusal
 from telephony.sip.uri import SipUri
 
@@ -95,7 +96,7 @@ class Leg:
     def __init__(self, exchange: Exchange, owner: LegOwner) -> None:
         self._exchange = exchange
         self.owner: LegOwner | None = owner
-        self.session: Session | None = None
+        self.session: IncomingSession | OutgoingSession | None = None
         self.endpoint: Endpoint | None = None
         self._negotiation: Negotiation | None = None
         self._pair: PortPair | None = None
@@ -122,9 +123,7 @@ class Leg:
             return
         # Which of our addresses goes into the SDP depends on where the target is.
         self._locating = self._exchange.host.resolve(target.host)
-        self._locating.addCallback(
-            lambda found: self._dial_at(found[0], target, caller, codecs, headers, max_forwards)
-        )
+        self._locating.addCallback(lambda found: self._dial_at(found[0], target, caller, codecs, headers, max_forwards))
         self._locating.addErrback(self._not_found, target.host)
 
     def _dial_at(
@@ -152,12 +151,11 @@ class Leg:
         self._locating = None
         if self.owner is None:
             return
-        failure.trap(OSError, ConnectError, LookupError)
         self._over(Ending(How.REFUSED, 0, f"the host name {name} leads nowhere: {failure.getErrorMessage()}"))
 
     # -- incoming ------------------------------------------------------------------------------------------------
 
-    def arrive(self, session: Session) -> None:
+    def arrive(self, session: IncomingSession) -> None:
         """Take an INVITE that came in, with or without an offer.
 
         Raises RemoteProtocolError (488) when its offer holds nothing we can use, NoPorts when no RTP port is free;
@@ -167,13 +165,13 @@ class Leg:
         if request.body:
             # A look only, so that a caller we can't talk to is refused before an application starts.
             Negotiation("0.0.0.0", 9, 0).offered(request.body)
-        self._open_media(self._exchange.media_address(session.remote), ())
+        self._open_media(session.arrived_at[0], ())
         self.session = session
         session.observer = self
 
     def ring(self, early_media: bool, codecs: Sequence[str]) -> None:
         """Send 180, or 183 with our answer so that the caller hears us before the call is answered."""
-        assert self.session is not None
+        assert isinstance(self.session, IncomingSession)
         if not early_media or not self.session.request.body or self._early is not None:
             self.session.ring(180)
             return
@@ -186,7 +184,7 @@ class Leg:
 
         Raises RemoteProtocolError (488) when none of ``codecs`` is in the offer; nothing has been sent then.
         """
-        assert self.session is not None and self._negotiation is not None
+        assert isinstance(self.session, IncomingSession) and self._negotiation is not None
         if self._early is not None:
             body = self._negotiation.current()
             self._negotiation.rollback()
@@ -209,7 +207,7 @@ class Leg:
         """Answer the INVITE with a final status of 400 or more and be over; the owner hears nothing more."""
         session = self.session
         self._close()
-        if session is not None:
+        if isinstance(session, IncomingSession):
             session.reject(status, headers=headers)
 
     # -- both ----------------------------------------------------------------------------------------------------
@@ -225,7 +223,7 @@ class Leg:
             self.endpoint.stop()
 
     def end(self, status: int = 0, reason: str = "") -> Deferred[None]:
-        """End the leg from our side with what fits: CANCEL, BYE or 487-less silence; the owner hears nothing more.
+        """End the leg from our side with what fits, CANCEL or BYE; the owner hears nothing more.
 
         Fires when the CANCEL or BYE is with its transaction, which for our own unacknowledged 2xx means: when the ACK
         came or 64*T1 are over (RFC 3261 15). It does not fail. ``status`` and ``reason`` go into a Reason header
@@ -236,7 +234,7 @@ class Leg:
         if session is None:
             return succeed(None)
         why = format_reason("SIP", status, reason) if status else None
-        if session.direction == "out" and not session.answered:
+        if isinstance(session, OutgoingSession) and session.dialog is None:
             session.cancel(why)
             return succeed(None)
         return session.bye([("Reason", why)] if why else [])
@@ -396,6 +394,10 @@ class Leg:
             return
         self.endpoint.apply(agreed)
         self.owner.leg_changed()
+
+    def session_info(self, session: Session, request: Request) -> int:
+        """Refuse what an INFO carries: nothing is read from it yet (RFC 6086 section 4.2.2)."""
+        return 415
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         """Take the far end's BYE."""

@@ -15,7 +15,7 @@ from telephony.interfaces import Host
 from telephony.media.files import decode_audio
 from telephony.media.players import Clip
 
-#: Bytes of decoded audio kept at most: an hour and ten minutes of 8 kHz audio, as 16-bit samples.
+#: Bytes of decoded audio kept at most: an hour and ten minutes of 8 kHz audio, once per law.
 CACHE_BYTES = 64 * 1024 * 1024
 
 
@@ -26,7 +26,7 @@ class Prompts:
         self._host = host
         self._limit = limit
         self._held = 0
-        self._clips: OrderedDict[tuple[str, int, int], Clip] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int, int], Clip] = OrderedDict()
 
     def get(self, path: Path) -> Deferred[Clip]:
         """Fire with the file's audio, from the cache or decoded in a thread.
@@ -35,18 +35,18 @@ class Prompts:
         """
         stat = path.stat()
         key = (str(path), stat.st_size, stat.st_mtime_ns)
-        clip = self._clips.get(key)
+        clip = self._kept.get(key)
         if clip is not None:
-            self._clips.move_to_end(key)
+            self._kept.move_to_end(key)
             return succeed(clip)
         return self._host.run_in_thread(_decode, path).addCallback(self._keep, key)
 
     def _keep(self, clip: Clip, key: tuple[str, int, int]) -> Clip:
-        if key not in self._clips:
-            self._clips[key] = clip
+        if key not in self._kept:
+            self._kept[key] = clip
             self._held += clip.size
-        while self._held > self._limit and len(self._clips) > 1:
-            _key, oldest = self._clips.popitem(last=False)
+        while self._held > self._limit and len(self._kept) > 1:
+            _key, oldest = self._kept.popitem(last=False)
             self._held -= oldest.size
         return clip
 

@@ -17,7 +17,7 @@ from telephony.media.tones import ToneCycle
 from telephony.tables import Machine, Table, Transition, ignored
 
 if TYPE_CHECKING:
-    from telephony.call.channel import CallChannel
+    from telephony.call.core import ChannelCore
 
 
 class TransferState(Enum):
@@ -159,7 +159,7 @@ class Transfer(Machine[TransferState, TransferInput]):
         _S.OVER: ignored(_S.OVER, *_I),
     }
 
-    def __init__(self, caller: CallChannel, target: CallChannel, tone: ToneCycle) -> None:
+    def __init__(self, caller: ChannelCore, target: ChannelCore, tone: ToneCycle) -> None:
         super().__init__(TransferState.DIALLING)
         self.caller = caller
         self.target = target
@@ -174,6 +174,6 @@ class Transfer(Machine[TransferState, TransferInput]):
         return self.state is TransferState.TRANSFERRED
 
     @staticmethod
-    def endpoint(channel: CallChannel) -> Endpoint | None:
+    def endpoint(channel: ChannelCore) -> Endpoint | None:
         """Return a channel's media, None when its call is over."""
         return None if channel.leg is None else channel.leg.endpoint

@@ -19,7 +19,7 @@ from telephony.interfaces import DelayedCall
 from telephony.media.players import DigitsSource
 
 if TYPE_CHECKING:
-    from telephony.call.channel import CallChannel
+    from telephony.call.core import ChannelCore
 
 DIGITS = frozenset("0123456789ABCD*#")
 #: Digits kept while nobody asks for them; the oldest give way.
@@ -31,7 +31,7 @@ class DTMFDetector:
 
     Cause = JobCause
 
-    def __init__(self, channel: CallChannel) -> None:
+    def __init__(self, channel: ChannelCore) -> None:
         self._channel = channel
         self._cause = JobCause.NONE
         self._buffer: deque[str] = deque(maxlen=BUFFER)

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, ClassVar
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from telephony.call.prompts import Clip
 from telephony.call.resources.job import Job, JobCause, JobState
 from telephony.call.verbs import check_seconds, open_verb
 from telephony.errors import Error
 from telephony.media.files import FILE_FORMATS, resolve_media_name
-from telephony.media.players import AudioSource
+from telephony.media.players import AudioSource, Clip
 from telephony.media.recorders import Recorder
 
 if TYPE_CHECKING:
-    from telephony.call.channel import CallChannel
+    from telephony.call.core import ChannelCore
 
 
 class FilePlayer(Job):
@@ -27,7 +26,7 @@ class FilePlayer(Job):
 
     name: ClassVar[str] = "a file being played"
 
-    def __init__(self, channel: CallChannel) -> None:
+    def __init__(self, channel: ChannelCore) -> None:
         super().__init__(channel)
         self._decoding: Deferred[None] | None = None
 
@@ -42,9 +41,7 @@ class FilePlayer(Job):
         return self._outcome()
 
     @open_verb
-    def start(
-        self, filename: str, barge_in: bool = False, seconds_timeout: float | None = None
-    ) -> Deferred[JobState]:
+    def start(self, filename: str, barge_in: bool = False, seconds_timeout: float | None = None) -> Deferred[JobState]:
         """Begin to play a file; fires at once. A file without audio ends the job with cause ERROR."""
         self._start("FilePlayer.start()", filename, barge_in, seconds_timeout)
         return succeed(self.state())
@@ -97,7 +94,7 @@ class FileRecorder(Job):
     name: ClassVar[str] = "a recording"
     transmits: ClassVar[bool] = False
 
-    def __init__(self, channel: CallChannel) -> None:
+    def __init__(self, channel: ChannelCore) -> None:
         super().__init__(channel)
         self._recorder: Recorder | None = None
         self._heard = False

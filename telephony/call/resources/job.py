@@ -16,7 +16,7 @@ from telephony.errors import Error
 from telephony.interfaces import DelayedCall
 
 if TYPE_CHECKING:
-    from telephony.call.channel import CallChannel
+    from telephony.call.core import ChannelCore
 
 
 class JobCause(Word):
@@ -54,7 +54,7 @@ class Job:
     #: Whether a transfer may not start while it runs.
     bars_transfer: ClassVar[bool] = True
 
-    def __init__(self, channel: CallChannel) -> None:
+    def __init__(self, channel: ChannelCore) -> None:
         self._channel = channel
         self._cause = JobCause.NONE
         self._active = False

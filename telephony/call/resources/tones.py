@@ -17,7 +17,7 @@ from telephony.media.players import ToneSource
 from telephony.media.tones import ToneManager
 
 if TYPE_CHECKING:
-    from telephony.call.channel import CallChannel
+    from telephony.call.core import ChannelCore
 
 
 class TonePlayer(Job):
@@ -30,9 +30,9 @@ class TonePlayer(Job):
 
     def __new__(cls, channel: Any, tone_manager: ToneManager | None = None) -> TonePlayer:
         """Make the kind of tone player that fits the channel."""
-        from telephony.call.channel import CallChannel
+        from telephony.call.core import ChannelCore
 
-        if isinstance(channel, CallChannel):
+        if isinstance(channel, ChannelCore):
             return super().__new__(cls)
         create = getattr(channel, "create_tone_player", None)
         if create is None:
@@ -40,9 +40,11 @@ class TonePlayer(Job):
         player: TonePlayer = create(tone_manager)
         return player
 
-    def __init__(self, channel: CallChannel, tone_manager: ToneManager | None = None) -> None:
+    def __init__(self, channel: ChannelCore, tone_manager: ToneManager | None = None) -> None:
         if tone_manager is not None and not isinstance(tone_manager, ToneManager):
-            raise Error(f"tone_manager={tone_manager!r} is no ToneManager; make one with ToneManager(), or leave it out")
+            raise Error(
+                f"tone_manager={tone_manager!r} is no ToneManager; make one with ToneManager(), or leave it out"
+            )
         super().__init__(channel)
         self.tone_manager = channel.exchange.tone_manager if tone_manager is None else tone_manager
         channel.TonePlayer = self

@@ -1,0 +1,58 @@
+"""The command ``telephony``: what a person types who is not running the server (that is ``twistd``'s).
+
+Owns: the commands, their options and exit statuses. Must not do anything itself: each command imports what it runs
+inside the command, so that ``telephony --help`` is quick and starts no reactor.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from telephony import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="telephony")
+def main() -> None:
+    """Programmable phone system.
+
+    The server itself is run by twistd: twistd -n telephony --config telephony.toml
+    """
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path), default=Path("telephony.toml"))
+@click.option("--public", is_flag=True, help="Check as for a server that is started with --public.")
+def check(file: Path, public: bool) -> None:
+    """Check a configuration FILE and its applications; nothing is started.
+
+    Ends with status 0 when the file is fine, with 1 and every mistake on stderr when it is not.
+    """
+    from telephony.errors import Error
+    from telephony.server.config import load_configuration
+
+    try:
+        configuration = load_configuration(file, public=public)
+    except Error as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    count = len(configuration.services)
+    click.echo(f"{file} is fine: {count} service{'' if count == 1 else 's'}")
+    for one in configuration.services:
+        match = "outbound" if one.match is None else f"match {one.match!r}"
+        click.echo(f"  {one.name}: {match}, {one.application.path}, version {one.application.version}")
+    click.echo(f"  listens on {', '.join(configuration.sip.listen)}")
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout in place of the account.")
+def demo(as_json: bool) -> None:
+    """Call a server on this machine, transfer the call, take it back, and show what everybody heard.
+
+    Needs no phone, no file and no network. Ends with status 0 only if all of that happened.
+    """
+    sys.exit(import_module("telephony.demo").main(as_json=as_json))

@@ -1,0 +1,494 @@
+"""``telephony.toml``: what may be said in it, and every mistake in it at once (``api.md`` section 7).
+
+Owns: the keys, their defaults and what is allowed for each, as attrs classes; the paths in the sentences that refuse.
+Must not know sockets or calls; it does load the application files, since a broken one is a mistake of the same kind.
+
+Relative paths are looked for beside the configuration file first, then in the current directory; without a file, in
+the current directory.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
+
+from telephony.call.exchange import parse_listener
+from telephony.errors import Error
+from telephony.reception import check_match
+from telephony.server.applications import Application, Direction, load_application
+
+C = TypeVar("C")
+
+#: Sections that other parts of the interface speak of and that nothing here can serve yet.
+LATER = {
+    "console": "the web console is",
+    "metrics": "metrics are",
+    "phone": "registered phones are",
+    "proxy": "outbound proxies are",
+    "recording": "recordings in a database are",
+    "tls": "TLS listeners are",
+    "trunk": "trunks are",
+    "web": "the web service is",
+    "webrtc": "signed-in browsers are",
+}
+
+
+@attrs.frozen
+class Problem:
+    """One mistake: where (``sip.listen[1]``, ``service[0].match``) and a sentence that says what is allowed."""
+
+    where: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.text}" if self.where else self.text
+
+
+class ConfigurationError(Error):
+    """A configuration can't be used; ``problems`` are all its mistakes, the text has one line for each."""
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)]))
+
+
+class _Refused(ValueError):  # noqa: N818 - it says what happened to the value
+    """A value is not allowed; the text says what is. ``index`` names the element of a list."""
+
+    def __init__(self, text: str, index: int | None = None) -> None:
+        super().__init__(text)
+        self.index = index
+
+
+#: Checks one value and returns it as it is kept; the second argument finds files.
+Check = Callable[[Any, "_Files"], Any]
+
+
+def _by(check: Check) -> dict[str, Check]:
+    """Return the metadata of a key whose value ``check`` checks."""
+    return {"check": check}
+
+
+# -- what is allowed for a value -----------------------------------------------------------------------------------
+
+
+def _text(value: Any, _files: _Files) -> str:
+    if not isinstance(value, str):
+        raise _Refused(f"{value!r} is no text; write it in quotes")
+    return value
+
+
+def _name(value: Any, _files: _Files) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _Refused(f"{value!r} is no name; give a text in quotes that isn't empty")
+    return value
+
+
+def _one_of(*allowed: str) -> Check:
+    def check(value: Any, _files: _Files) -> str:
+        if value not in allowed or not isinstance(value, str):
+            raise _Refused(f"{value!r} is not allowed; allowed: {', '.join(repr(one) for one in allowed)}")
+        return value
+
+    return check
+
+
+def _whole(low: int, high: int) -> Check:
+    def check(value: Any, _files: _Files) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise _Refused(f"{value!r} is not allowed; allowed: a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def _seconds(low: float, high: float) -> Check:
+    def check(value: Any, _files: _Files) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            raise _Refused(f"{value!r} is not allowed; allowed: seconds from {low:g} to {high:g}")
+        return float(value)
+
+    return check
+
+
+def _truth(value: Any, _files: _Files) -> bool:
+    if not isinstance(value, bool):
+        raise _Refused(f"{value!r} is not allowed; allowed: true, false")
+    return value
+
+
+def _listen(value: Any, _files: _Files) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list | tuple) or not value:
+        raise _Refused(f'{value!r} is no list of listeners; write it like ["udp:127.0.0.1:5060"]')
+    refused = []
+    for index, one in enumerate(value):
+        try:
+            parse_listener(one)
+        except Error as error:
+            refused.append(_Refused(str(error), index))
+        else:
+            if value.index(one) < index:
+                refused.append(_Refused(f"{one!r} is listed twice", index))
+    if refused:
+        raise ExceptionGroup("listen", refused)
+    return tuple(value)
+
+
+def _advertise(value: Any, _files: _Files) -> str | None:
+    try:
+        address = ipaddress.ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        address = None
+    if address is None or address.is_unspecified:
+        raise _Refused(f'{value!r} is not allowed; allowed: an IP address that peers can reach, like "203.0.113.7"')
+    return str(address)
+
+
+def _ports(value: Any, _files: _Files) -> tuple[int, int]:
+    allowed = 'allowed: "LOW-HIGH" with both from 1024 to 65535 and at least two ports, like "20000-49999"'
+    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", value) if isinstance(value, str) else None
+    if match is None:
+        raise _Refused(f"{value!r} is not allowed; {allowed}")
+    low, high = int(match[1]), int(match[2])
+    # A pair begins with an even port (RFC 3550 11).
+    if low < 1024 or high > 65535 or low + low % 2 + 1 > high:
+        raise _Refused(f"{value!r} is not allowed; {allowed}")
+    return low, high
+
+
+def _directory(value: Any, files: _Files) -> Path:
+    path = files.find(_name(value, files))
+    if path.exists() and not path.is_dir():
+        raise _Refused(f"{path} is a file; give a directory")
+    return path
+
+
+def _record_file(value: Any, files: _Files) -> Path:
+    path = files.find(_name(value, files))
+    if path.is_dir():
+        raise _Refused(f'{path} is a directory; give a file, like "records.jsonl"')
+    if not path.parent.is_dir():
+        raise _Refused(f"{path.parent} is no directory, so nothing can be written to {path.name} in it")
+    return path
+
+
+def _application(value: Any, files: _Files) -> Application:
+    return files.application(_name(value, files))
+
+
+def _match(value: Any, _files: _Files) -> str:
+    try:
+        return check_match(value)
+    except Error as error:
+        raise _Refused(str(error)) from error
+
+
+def _refer(value: Any, _files: _Files) -> str:
+    if value == "follow":
+        raise _Refused("'follow' is not built yet; what exists: 'refuse'")
+    return str(_one_of("refuse")(value, _files))
+
+
+# -- the keys ------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen(kw_only=True)
+class SipSection:
+    """``[sip]``."""
+
+    listen: tuple[str, ...] = attrs.field(default=("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"), metadata=_by(_listen))
+    advertise: str | None = attrs.field(default=None, metadata=_by(_advertise))
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether no listener can be reached from another machine."""
+        return all(ipaddress.ip_address(parse_listener(one)[1][0]).is_loopback for one in self.listen)
+
+
+@attrs.frozen(kw_only=True)
+class RtpSection:
+    """``[rtp]``: the UDP ports for audio, lowest and highest."""
+
+    ports: tuple[int, int] = attrs.field(default=(20000, 49999), metadata=_by(_ports))
+
+
+@attrs.frozen(kw_only=True)
+class LimitsSection:
+    """``[limits]``."""
+
+    max_calls: int = attrs.field(default=1000, metadata=_by(_whole(1, 100_000)))
+    call_seconds: float = attrs.field(default=14400.0, metadata=_by(_seconds(1, 31_536_000)))
+    drain_seconds: float = attrs.field(default=30.0, metadata=_by(_seconds(0, 86_400)))
+
+
+@attrs.frozen(kw_only=True)
+class MediaSection:
+    """``[media]``: where the files that applications name are."""
+
+    directory: Path = attrs.field(default=Path("media"), metadata=_by(_directory))
+
+
+@attrs.frozen(kw_only=True)
+class RecordsSection:
+    """``[records]``: the file that gets one JSON line for each run of an application."""
+
+    file: Path = attrs.field(default=Path("records.jsonl"), metadata=_by(_record_file))
+
+
+@attrs.frozen(kw_only=True)
+class Service:
+    """``[[service]]``: an application and who gets to it."""
+
+    name: str = attrs.field(metadata=_by(_name))
+    application: Application = attrs.field(metadata=_by(_application))
+    direction: str = attrs.field(default="inbound", metadata=_by(_one_of("inbound", "outbound")))
+    match: str | None = attrs.field(default=None, metadata=_by(_match))
+    parameters: str = attrs.field(default="", metadata=_by(_text))
+    extra_channels: int = attrs.field(default=1, metadata=_by(_whole(0, 3)))
+    max_calls: int | None = attrs.field(default=None, metadata=_by(_whole(1, 100_000)))
+    refer: str = attrs.field(default="refuse", metadata=_by(_refer))
+    public: bool = attrs.field(default=False, metadata=_by(_truth))
+
+
+@attrs.frozen(kw_only=True)
+class Configuration:
+    """Everything a server is told. ``public`` admits calls from anywhere to every service."""
+
+    sip: SipSection = attrs.field(factory=SipSection)
+    rtp: RtpSection = attrs.field(factory=RtpSection)
+    limits: LimitsSection = attrs.field(factory=LimitsSection)
+    media: MediaSection = attrs.field(factory=MediaSection)
+    records: RecordsSection = attrs.field(factory=RecordsSection)
+    services: tuple[Service, ...] = ()
+    public: bool = False
+
+    def admits(self, service: Service) -> bool:
+        """Tell whether anybody may call ``service``: as a loopback-only server is open, unless it advertises itself."""
+        return self.public or service.public or (self.sip.loopback_only and self.sip.advertise is None)
+
+    @property
+    def inbound(self) -> dict[str, Service]:
+        """The inbound services by their pattern."""
+        return {one.match: one for one in self.services if one.direction == "inbound" and one.match is not None}
+
+
+_SECTIONS: dict[str, type[Any]] = {
+    "sip": SipSection,
+    "rtp": RtpSection,
+    "limits": LimitsSection,
+    "media": MediaSection,
+    "records": RecordsSection,
+}
+_DEFAULT_PATHS = {"media": {"directory": "media"}, "records": {"file": "records.jsonl"}}
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+class _Files:
+    """Finds the files that a configuration names, and loads each application once."""
+
+    def __init__(self, *places: Path) -> None:
+        self._places = places
+        self._applications: dict[Path, Application | Error] = {}
+
+    def find(self, name: str) -> Path:
+        """Return the first place where ``name`` is, or the place where it should be."""
+        candidates = [place / Path(name).expanduser() for place in self._places]
+        return next((one for one in candidates if one.exists()), candidates[0])
+
+    def application(self, name: str) -> Application:
+        """Load an application file; raises `_Refused` with the reason, the same one each time."""
+        path = self.find(name).absolute()
+        if path not in self._applications:
+            try:
+                self._applications[path] = load_application(path)
+            except Error as error:
+                self._applications[path] = error
+        found = self._applications[path]
+        if isinstance(found, Error):
+            raise _Refused(str(found)) from found
+        return found
+
+
+def load_configuration(path: Path, *, public: bool = False) -> Configuration:
+    """Read a configuration file. Raises `ConfigurationError` with all its mistakes."""
+    source = str(path)
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ConfigurationError(source, [Problem("", f"can't be read: {error.strerror or error}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(source, [Problem("", f"is no UTF-8 text (byte {error.start})")]) from error
+    try:
+        told = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(source, [Problem("", f"is no TOML: {error}")]) from error
+    return _structure(source, told, _Files(path.absolute().parent, Path.cwd()), public)
+
+
+def configuration_of(
+    *,
+    listen: Sequence[str] = (),
+    application: str,
+    parameters: str = "",
+    media: str | None = None,
+    records: str | None = None,
+    public: bool = False,
+) -> Configuration:
+    """Make the configuration of a server for one application, which takes every call, with three extra channels.
+
+    Without ``media`` the directory is ``media`` in the current directory, or beside the application file if there is
+    one only there. Raises `ConfigurationError`; its paths are those of the configuration file.
+    """
+    beside = Path(application).expanduser().parent
+    if media is None:
+        media = str(next((one for one in (Path("media"), beside / "media") if one.is_dir()), "media"))
+    told: dict[str, Any] = {
+        "media": {"directory": media},
+        "service": [
+            {
+                "name": Path(application).stem or application,
+                "match": "*",
+                "application": application,
+                "parameters": parameters,
+                "extra_channels": 3,
+            }
+        ],
+    }
+    if listen:
+        told["sip"] = {"listen": list(listen)}
+    if records is not None:
+        told["records"] = {"file": records}
+    return _structure("command line", told, _Files(Path.cwd()), public)
+
+
+def _structure(source: str, told: dict[str, Any], files: _Files, public: bool) -> Configuration:
+    converter = _converter(files)
+    problems: list[Problem] = []
+    parts: dict[str, Any] = {}
+    for name, kind in _SECTIONS.items():
+        section = told.get(name, {})
+        if isinstance(section, dict):
+            # Default paths are looked for in the same places as given ones.
+            section = _DEFAULT_PATHS.get(name, {}) | section
+        parts[name] = _section(converter, kind, section, name, problems)
+    services = _services(converter, told.get("service", []), problems)
+    known = [*_SECTIONS, "service"]
+    for name in told:
+        if name in LATER:
+            problems.append(Problem(name, f"{LATER[name]} not built yet; what exists: {', '.join(known)}"))
+        elif name not in known:
+            problems.append(Problem(name, _unknown(name, known)))
+    if services or not told.get("service"):  # of services that can't be used, whether one is public can't be told
+        problems += _admission(parts["sip"], services, public)
+    if problems:
+        raise ConfigurationError(source, problems)
+    return Configuration(services=tuple(services), public=public, **parts)
+
+
+def _section(converter: cattrs.Converter, kind: type[C], told: Any, where: str, problems: list[Problem]) -> C | None:
+    if not isinstance(told, dict):
+        problems.append(Problem(where, f"{told!r} is no table; write its keys under [{where}]"))
+        return None
+    try:
+        return converter.structure(told, kind)
+    except cattrs.ClassValidationError as error:
+        problems += _problems(error, kind, where)
+        return None
+
+
+def _services(converter: cattrs.Converter, told: Any, problems: list[Problem]) -> list[Service]:
+    if not isinstance(told, list):
+        problems.append(Problem("service", "is no list; write each service under [[service]], in double brackets"))
+        return []
+    services: list[Service] = []
+    for index, one in enumerate(told):
+        where = f"service[{index}]"
+        service = _section(converter, Service, one, where, problems)
+        if service is None:
+            continue
+        direction = Direction(service.direction)
+        if direction not in service.application.directions:
+            (has,) = service.application.directions
+            main = f"{service.application.path} has the main() of an {has.value} application"
+            text = f"{main}, and this service is {direction.value}"
+            problems.append(Problem(f"{where}.application", text))
+        if direction is Direction.INBOUND and service.match is None:
+            text = 'is missing; give the user part that is called, like "3300", or "*" for every call'
+            problems.append(Problem(f"{where}.match", text))
+        if direction is Direction.OUTBOUND and service.match is not None:
+            problems.append(Problem(f"{where}.match", "an outbound service isn't called; leave match out"))
+        for number, other in enumerate(services):
+            if other.name == service.name:
+                problems.append(Problem(f"{where}.name", f"{service.name!r} is the name of service[{number}] already"))
+            if service.match is not None and other.match == service.match:
+                problems.append(Problem(f"{where}.match", f"{service.match!r} is taken by service {other.name!r}"))
+        services.append(service)
+    return services
+
+
+def _admission(sip: SipSection | None, services: Iterable[Service], public: bool) -> list[Problem]:
+    """Refuse a server that others can reach and that would admit nobody."""
+    if sip is None or public or any(one.public for one in services):
+        return []
+    if sip.loopback_only and sip.advertise is None:
+        return []
+    why = "the server listens beyond loopback" if not sip.loopback_only else "the server advertises itself"
+    text = f"{why} and admits nobody; set public = true for a service, or give --public for all of them"
+    return [Problem("sip.listen" if not sip.loopback_only else "sip.advertise", text)]
+
+
+def _converter(files: _Files) -> cattrs.Converter:
+    """Make the converter whose every key is checked by its own check."""
+    converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
+    for kind in (*_SECTIONS.values(), Service):
+
+        def hook(check: Check) -> Callable[[Any, Any], Any]:
+            return lambda value, _type: check(value, files)
+
+        checks = {one.name: override(struct_hook=hook(one.metadata["check"])) for one in attrs.fields(kind)}
+        converter.register_structure_hook(kind, make_dict_structure_fn(kind, converter, **checks))  # type: ignore[arg-type]
+    return converter
+
+
+def _problems(error: cattrs.ClassValidationError, kind: type[Any], where: str) -> list[Problem]:
+    """Turn cattrs' group of exceptions into sentences with their paths."""
+    known = [one.name for one in attrs.fields(kind)]
+    problems: list[Problem] = []
+    noted, others = error.group_exceptions()
+    for one, note in noted:
+        path = f"{where}.{note.name}"
+        causes = one.exceptions if isinstance(one, ExceptionGroup) else (one,)
+        for cause in causes:
+            if isinstance(cause, _Refused):
+                problems.append(Problem(path if cause.index is None else f"{path}[{cause.index}]", str(cause)))
+            elif isinstance(cause, KeyError):
+                problems.append(Problem(path, "is missing"))
+            else:
+                problems.append(Problem(path, str(cause)))
+    for other in others:
+        if isinstance(other, cattrs.ForbiddenExtraKeysError):
+            problems += [Problem(f"{where}.{name}", _unknown(name, known)) for name in sorted(other.extra_fields)]
+        else:
+            problems.append(Problem(where, str(other)))
+    return problems
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, 1, 0.6)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return f"there is no such key; {meant}Allowed: {', '.join(known)}"

@@ -1,0 +1,133 @@
+"""Application data records: one JSON line for each run of an application (``api.md`` section 2).
+
+Owns: what a record says, and getting it onto the disk in order without keeping the loop. Must not know instances.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from enum import IntEnum
+from pathlib import Path
+
+import attrs
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from telephony.interfaces import Host
+
+#: Records that wait for the disk; beyond that the oldest is dropped and counted.
+PENDING_LIMIT = 10_000
+
+
+class ReturnCode(IntEnum):
+    """The return codes that the server gives; 0 and above are success, -100 and below are the author's own."""
+
+    NO_INTEGER = -1
+    CALLER_GONE = -2
+    NO_SUCH_APPLICATION = -3
+    FILE_NOT_VALID = -4
+    RESERVED_VALUE = -5
+    WRONG_DIRECTION = -6
+    SERVER_FAULT = -9
+
+
+def judge(value: object) -> int:
+    """Return the return code for what ``main`` returned."""
+    if not isinstance(value, int):
+        return ReturnCode.NO_INTEGER
+    return ReturnCode.RESERVED_VALUE if -100 < value < 0 else int(value)
+
+
+@attrs.frozen(kw_only=True)
+class Record:
+    """One run of an application. ``start`` is seconds since 1970; ``verb`` is what one left behind was stuck in."""
+
+    direction: str
+    application: str
+    instance_id: str
+    start: float
+    seconds: float
+    return_code: int
+    caller: str
+    application_parameters: str
+    outbound_parameters: str = ""
+    service: str = ""
+    version: str = ""
+    verb: str | None = None
+
+    def to_json(self) -> str:
+        """Return the record as one line; ``start`` in ISO 8601, UTC, to the millisecond."""
+        told = attrs.asdict(self)
+        told["start"] = (
+            datetime.fromtimestamp(self.start, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        )
+        told["seconds"] = round(self.seconds, 3)
+        return json.dumps(told, ensure_ascii=False)
+
+
+class RecordFile:
+    """Appends records to a file, in a thread of the host's, one batch at a time and in order.
+
+    ``dropped`` counts records lost because the disk kept no pace or refused them.
+    """
+
+    __slots__ = ("_flushed", "_host", "_log", "_path", "_pending", "_writing", "dropped")
+
+    def __init__(self, host: Host, path: Path) -> None:
+        self._host = host
+        self._path = path
+        self._pending: deque[Record] = deque()
+        self._writing = False
+        self._flushed: list[Deferred[None]] = []
+        self._log = Logger()
+        self.dropped = 0
+
+    def write(self, record: Record) -> None:
+        """Have a record written soon."""
+        if len(self._pending) >= PENDING_LIMIT:
+            self._pending.popleft()
+            self.dropped += 1
+        self._pending.append(record)
+        self._next()
+
+    def flush(self) -> Deferred[None]:
+        """Fire when everything given so far is on disk, or was dropped."""
+        if not self._writing:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._flushed.append(done)
+        return done
+
+    def _next(self) -> None:
+        if self._writing:
+            return
+        if not self._pending:
+            flushed, self._flushed = self._flushed, []
+            for done in flushed:
+                done.callback(None)
+            return
+        batch = list(self._pending)
+        self._pending.clear()
+        self._writing = True
+        write: Callable[[], None] = lambda: append_lines(self._path, [one.to_json() for one in batch])  # noqa: E731
+        self._host.run_in_thread(write).addErrback(self._refused, batch).addBoth(self._written)
+
+    def _refused(self, failure: Failure, batch: list[Record]) -> None:
+        self.dropped += len(batch)
+        for record in batch:
+            # The log is the last place where it can be kept.
+            self._log.error("Record lost ({error}): {record}", error=failure.value, record=record.to_json())
+
+    def _written(self, _result: object) -> None:
+        self._writing = False
+        self._next()
+
+
+def append_lines(path: Path, lines: list[str]) -> None:
+    """Append lines to a file. Raises OSError."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(line + "\n" for line in lines))

@@ -1,0 +1,210 @@
+"""How twistd runs the server: its options, its service, and what signals do (``api.md`` section 7).
+
+Owns: the command line of ``twistd telephony``, checking everything that can be checked before the server detaches, the
+reactor's side of starting and stopping, and SIGTERM. Must not know calls: the `Switchboard` does.
+
+Why signals of our own: Twisted's stop the reactor at the first SIGTERM, and at the second one log a
+``ReactorNotRunning``; here the first begins the drain, the second hangs up, and more change nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.application import service
+from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
+from twisted.python import usage
+
+from telephony.call.exchange import Exchange, parse_listener
+from telephony.errors import Error
+from telephony.host import family_of
+from telephony.interfaces import Host
+from telephony.reception import listen_on
+from telephony.runner import ReactorRunner
+from telephony.server.config import Configuration, configuration_of, load_configuration
+from telephony.server.switchboard import Switchboard
+
+_log = Logger()
+
+
+class Options(usage.Options):
+    """The options of ``twistd telephony``.
+
+    A mistake ends the process with status 1 and a sentence on stderr, before twistd detaches.
+    """
+
+    synopsis = "--config FILE | --app FILE [--listen udp:ADDRESS:PORT]... [--parameters TEXT]"
+    longdesc = "Run telephony applications: those of a configuration file, or one that takes every call."
+    optParameters: ClassVar[list[list[Any]]] = [  # noqa: N815 - Twisted's name
+        ["config", "c", None, "configuration file, like telephony.toml"],
+        ["app", "a", None, "application file that takes every call, in place of a configuration file"],
+        ["parameters", "p", "", "application_parameters of that application"],
+        ["media", None, None, "media directory (default: media here, or beside the application file)"],
+        ["records", None, None, "file for application data records (default: records.jsonl)"],
+    ]
+    optFlags: ClassVar[list[list[Any]]] = [  # noqa: N815 - Twisted's name
+        ["public", None, "admit calls from anywhere to every service"],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.listen: list[str] = []
+        self.configuration: Configuration | None = None
+
+    def opt_listen(self, listener: str) -> None:
+        """Listen at udp:ADDRESS:PORT or tcp:ADDRESS:PORT; may be given several times."""
+        self.listen.append(listener)
+
+    def postOptions(self) -> None:  # noqa: N802 - Twisted's name
+        """Read and check everything, and try the listeners; a mistake is SystemExit with its sentences."""
+        try:
+            self.configuration = self._configuration()
+            try_listeners(self.configuration)
+        except Error as error:
+            raise SystemExit(f"telephony: {error}") from None
+
+    def _configuration(self) -> Configuration:
+        public = bool(self["public"])
+        if (self["config"] is None) == (self["app"] is None):
+            raise Error("give either --config FILE or --app FILE")
+        if self["app"] is not None:
+            return configuration_of(
+                listen=self.listen,
+                application=self["app"],
+                parameters=self["parameters"],
+                media=self["media"],
+                records=self["records"],
+                public=public,
+            )
+        for name in ("parameters", "media", "records"):
+            if self[name]:
+                raise Error(f"--{name} belongs to --app; with --config write it into the file")
+        if self.listen:
+            raise Error("--listen belongs to --app; with --config write it into the file, as listen under [sip]")
+        return load_configuration(Path(self["config"]), public=public)
+
+
+def try_listeners(configuration: Configuration) -> None:
+    """Bind each listener for a moment: what can't be had is said before the server detaches. Raises `Error`."""
+    for text in configuration.sip.listen:
+        transport, (host, port) = parse_listener(text)
+        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+        try:
+            with socket.socket(family_of(host), kind) as probe:
+                if transport == "tcp":
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            raise Error(f"can't listen on {text}: {error.strerror or error}") from error
+
+
+class TelephonyService(service.Service):
+    """The server as a Twisted service. ``reactor`` is for tests; without it the process's own is used."""
+
+    name = "telephony"  # type: ignore[assignment]
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        reactor: Any = None,
+        make_exchange: Callable[[Host, Configuration], Exchange] | None = None,
+    ) -> None:
+        self._configuration = configuration
+        self._reactor = reactor
+        self._make_exchange = make_exchange if make_exchange is not None else exchange_for
+        self._signals: SignalWatch | None = None
+        self.exchange: Exchange | None = None
+        self.switchboard: Switchboard | None = None
+
+    def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
+        """Bind the sockets. Raises `Error` when one can't be had."""
+        from telephony.host import ReactorHost
+
+        if self._reactor is None:
+            from twisted.internet import reactor
+
+            self._reactor = reactor
+        self._configuration.media.directory.mkdir(parents=True, exist_ok=True)
+        self.exchange = self._make_exchange(ReactorHost(self._reactor), self._configuration)
+        self.switchboard = Switchboard(self._configuration, self.exchange, ReactorRunner(self._reactor))
+        for text in self._configuration.sip.listen:
+            host, port = listen_on(self.exchange, text)
+            _log.info("Listening on {transport} {host} port {port}", transport=text[:3], host=host, port=port)
+
+    def startService(self) -> None:  # noqa: N802 - Twisted's name
+        """Begin to serve."""
+        super().startService()  # type: ignore[no-untyped-call]
+        assert self.switchboard is not None
+        for one in self._configuration.services:
+            who = f"calls to {one.match!r}" if one.match is not None else "outbound, nothing starts it yet"
+            _log.info(
+                "Service {name}: {who}, {application}", name=one.name, who=who, application=str(one.application.path)
+            )
+        self._signals = SignalWatch(self._reactor, self.switchboard)
+        # After the reactor has installed its own.
+        self._reactor.callWhenRunning(self._signals.install)
+        # What is there now stays: the collector needn't look at it in every full round (architecture, "Learned").
+        self._reactor.callWhenRunning(gc.freeze)
+
+    def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
+        """End at once what a drain has not ended yet; fires when every call is over and the records are written."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return succeed(None) if self.switchboard is None else self.switchboard.hang_up()
+
+
+class SignalWatch:
+    """Makes SIGTERM and SIGINT drain the server, and the second of them hang up at once."""
+
+    def __init__(self, reactor: Any, switchboard: Switchboard) -> None:
+        self._reactor = reactor
+        self._switchboard = switchboard
+        self._stopping = False
+
+    def install(self) -> None:
+        """Take the signals over; where that isn't possible (not the main thread) they stay as they are."""
+        for one in (signal.SIGTERM, signal.SIGINT):
+            try:
+                signal.signal(one, self._signalled)
+            except ValueError:
+                return
+
+    def _signalled(self, number: int, _frame: object) -> None:
+        # Runs between any two instructions of the main thread; the reactor takes it from here.
+        self._reactor.callFromThread(self.terminate, signal.Signals(number).name)
+
+    def terminate(self, name: str) -> None:
+        """On the loop: take one signal."""
+        if self._stopping:
+            return
+        running = len(self._switchboard.instances)
+        _log.info("{name} received, {running} applications running", name=name, running=running)
+        self._switchboard.terminate().addBoth(self._stop)
+
+    def _stop(self, _result: object) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
+
+
+def exchange_for(host: Host, configuration: Configuration) -> Exchange:
+    """Make the exchange that a configuration asks for; it listens nowhere yet."""
+    return Exchange(
+        host,
+        advertise=configuration.sip.advertise,
+        rtp_ports=configuration.rtp.ports,
+        media_directory=configuration.media.directory,
+        max_calls=configuration.limits.max_calls,
+        call_seconds=configuration.limits.call_seconds,
+    )
+
+
+def makeService(options: Options) -> TelephonyService:  # noqa: N802 - Twisted's name
+    """Make the service for options that have been checked; twistd calls this."""
+    assert options.configuration is not None
+    return TelephonyService(options.configuration)

@@ -315,6 +315,7 @@ class RtpSession:
             behind = round((self._clock.seconds() - self._due) * RATE / self.frame)
             if behind > 0:
                 self._timestamp = (self._timestamp + behind * self.frame) & _ALL
+                self._due += behind * self.frame / RATE
         self._mark = True
 
     # -- relaying ------------------------------------------------------------------------------------------------
@@ -416,6 +417,9 @@ class RtpSession:
         start = HEADER_SIZE
         end = len(data)
         if end < HEADER_SIZE or data[0] != PLAIN:
+            if end >= 8 and 200 <= data[1] <= 204:  # RTCP on the same port (RFC 5761 4)
+                self._rtcp_received(data, source)
+                return
             try:
                 start, end = payload_bounds(data)
             except RemoteProtocolError:
@@ -429,7 +433,10 @@ class RtpSession:
             return
         codec = self._payload_types.get(second & 0x7F)
         if codec is None:
-            self._unwanted(data, source, second)
+            if self._payload_types:
+                self._unknown += 1
+            else:
+                self._misdirected += 1
             return
         stream = self._stream
         if ssrc != self._remote_ssrc or stream is None:
@@ -476,15 +483,6 @@ class RtpSession:
         self._remote_rtcp = None
         self._aim()
         return True
-
-    def _unwanted(self, data: bytes, source: Address, second: int) -> None:
-        """Count a packet whose payload type isn't expected; RTCP may come on this port too (RFC 5761)."""
-        if 200 <= second <= 204:
-            self._rtcp_received(data, source)
-        elif self._payload_types:
-            self._unknown += 1
-        else:
-            self._misdirected += 1
 
     def _begin_stream(self, ssrc: int, sequence: int) -> Sequence:
         first = self._stream is None

@@ -107,7 +107,7 @@ def try_listeners(configuration: Configuration) -> None:
 class TelephonyService(service.Service):
     """The server as a Twisted service. ``reactor`` is for tests; without it the process's own is used."""
 
-    name = "telephony"  # type: ignore[assignment]
+    name = "telephony"
 
     def __init__(
         self,

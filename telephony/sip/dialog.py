@@ -24,7 +24,8 @@ class Dialog:
     values as text, the next hop first. ``remote_target`` is a URI as text. ``remote_cseq`` is None until the peer has
     sent a request. ``secure`` is for ``sips:`` (12.1.1). ``over`` is set with the first BYE, ours or theirs.
 
-    ``flow`` is a connection that the dialog stays on while it lives; ``address`` is where the next hop's name led to.
+    ``flow`` is the way the INVITE took, ``stays`` whether further requests take it too while it is usable; ``address``
+    is where the next hop's name led to, None before it was looked up.
     """
 
     __slots__ = (
@@ -43,6 +44,7 @@ class Dialog:
         "remote_target",
         "route_set",
         "secure",
+        "stays",
     )
 
     def __init__(
@@ -66,6 +68,7 @@ class Dialog:
         self.secure = secure
         self.over = False
         self.flow: Flow | None = None
+        self.stays = False
         self.address: Address | None = None
         #: The URI that leads to the next hop, and whether that hop routes loosely (RFC 3261 12.2.1.1, 16.12.1).
         self.next_hop: SipUri

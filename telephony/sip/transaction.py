@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Hashable
 from enum import Enum
-from typing import Any
 
 from telephony.interfaces import Clock, DelayedCall
 from telephony.sip.flow import Flow, WayBack
@@ -336,6 +335,11 @@ class ServerTransaction(_Timed[ServerState, ServerInput]):
         self.on_cancel: Callable[[Request], None] | None = None
         self._data = b""
 
+    @property
+    def silent(self) -> bool:
+        """Whether nothing has been sent yet."""
+        return self.state is ServerState.PROCEEDING and not self._data
+
     def respond(self, response: Response) -> bytes:
         """Send a response, as far as the state allows; returns it as bytes."""
         status = response.status
@@ -606,12 +610,15 @@ class Transactions:
 
     def close(self) -> None:
         """Forget all transactions at once; nothing is sent and no user is told."""
-        for transaction in (*self.client.values(), *self.server.values()):
-            transaction._stop()
-        for transaction in self.client.values():
-            transaction.flow.unwatch(transaction)
-            transaction.state = ClientState.TERMINATED
-            transaction.on_response = transaction.on_failure = transaction.on_end = None
+        for server in self.server.values():
+            server._stop()
+            server.state = ServerState.TERMINATED
+            server.on_cancel = None
+        for client in self.client.values():
+            client._stop()
+            client.flow.unwatch(client)
+            client.state = ClientState.TERMINATED
+            client.on_response = client.on_failure = client.on_end = None
         self.client.clear()
         self.server.clear()
         self.merging.clear()

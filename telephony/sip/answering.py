@@ -1,0 +1,102 @@
+"""What a user agent says to a request before any session sees it (RFC 3261 8.2, 11, 18.2.1; RFC 3581).
+
+Owns: the checks of a request from outside, and where its responses go. Must not know sessions; keeps no state.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from telephony.interfaces import Address
+from telephony.sip.message import Request
+from telephony.sip.session import ALLOW, SDP
+from telephony.sip.transport.base import TransportFlow, WayBack
+from telephony.sip.uri import OtherUri
+
+#: A status, and the header fields that go with it.
+Refusal = tuple[int, list[tuple[str, str]]]
+
+ALLOWED = frozenset(ALLOW.split(", "))
+#: Methods that exist, but not here: 405. What isn't known at all is 501.
+KNOWN = frozenset(["REGISTER", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"])
+#: The option tags (RFC 3261 19.2) that we understand.
+SUPPORTED: frozenset[str] = frozenset()
+DEFAULT_PORT = 5060
+
+
+def refusal(request: Request) -> Refusal | None:
+    """Return what is wrong with a request, in the order of RFC 3261 8.2; None when it may go on.
+
+    For any method but ACK and CANCEL, which are never refused on these grounds.
+    """
+    method = request.method
+    if method not in ALLOWED:
+        return (405, [("Allow", ALLOW)]) if method in KNOWN else (501, [("Allow", ALLOW)])
+    if isinstance(request.parsed_uri, OtherUri):
+        return 416, []
+    missing = [tag for tag in request.require if tag not in SUPPORTED]
+    if missing:
+        return 420, [("Unsupported", ", ".join(missing[:16]))]
+    if method == "INVITE" and request.body:
+        return _refused_body(request)
+    return None
+
+
+def _refused_body(request: Request) -> Refusal | None:
+    """Check that the body of an INVITE is SDP as it is (RFC 3261 8.2.3); one that need not be read is taken away."""
+    encoding = request.get("Content-Encoding")
+    plain = encoding is None or encoding.strip().lower() == "identity"
+    if request.content_type == SDP and plain:
+        return None
+    if "handling=optional" in (request.get("Content-Disposition") or "").replace(" ", "").lower():
+        request.body = b""
+        return None
+    return 415, [("Accept", SDP)] if plain else [("Accept", SDP), ("Accept-Encoding", "identity")]
+
+
+def note_source(request: Request, source: Address) -> None:
+    """Write into the topmost Via where a request came from, when it says something else (18.2.1) or asks (RFC 3581).
+
+    A ``received`` that came with the request is never believed: it would send our answer to anybody.
+    """
+    via = request.via
+    params = via.params
+    if via.host == source[0] and "rport" not in params and "received" not in params:
+        return
+    noted = {**params, "received": source[0]}
+    if "rport" in params:
+        noted["rport"] = str(source[1])
+    request.replace_via(attrs.evolve(via, params=noted))
+
+
+def way_back(request: Request, flow: TransportFlow) -> WayBack:
+    """Return where the responses to a request go (RFC 3261 18.2.2, RFC 3581 4).
+
+    ``maddr`` is not followed, although 18.2.2 asks for it: over UDP anybody could have our answers sent to anybody.
+    """
+    via = request.via
+    port = via.port or DEFAULT_PORT
+    if flow.reliable:
+        return ConnectionBack(flow, (flow.remote[0], port))
+    if "rport" in via.params or port == flow.remote[1]:
+        return flow
+    return flow.listener.flow((flow.remote[0], port))
+
+
+class ConnectionBack:
+    """The connection a request came by, and the address to open another one to when it has ended (18.2.2)."""
+
+    __slots__ = ("_elsewhere", "_flow")
+
+    reliable = True
+
+    def __init__(self, flow: TransportFlow, elsewhere: Address) -> None:
+        self._flow = flow
+        self._elsewhere = elsewhere
+
+    def send(self, data: bytes) -> None:
+        """Send one response."""
+        flow = self._flow
+        if not flow.usable:
+            flow = self._flow = flow.listener.flow(self._elsewhere)
+        flow.send(data)

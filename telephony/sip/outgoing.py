@@ -1,0 +1,290 @@
+"""The session whose INVITE is ours (RFC 3261 9.1, 13.2, 15.1.1; RFC 6026).
+
+Owns: the INVITE on its way out, its forks, CANCEL, and the ACK of every 2xx. Must not know sockets, media or SDP.
+"""
+
+from __future__ import annotations
+
+from telephony.sip.dialog import VIA_TO_COME, Dialog
+from telephony.sip.flow import Flow
+from telephony.sip.headers import format_reason
+from telephony.sip.message import Request, Response
+from telephony.sip.session import (
+    MAX_FORKS,
+    Core,
+    Session,
+    SessionInput,
+    SessionObserver,
+    SessionState,
+)
+from telephony.sip.transaction import ClientState, ClientTransaction, ServerTransaction, TransactionFailure
+from telephony.tables import Table, ignored
+
+
+class OutgoingSession(Session):
+    """An INVITE of ours and the dialogs that its 2xx make.
+
+    The first 2xx decides: its dialog is the session's. Each other one, and each that comes after `cancel`, is
+    acknowledged and ended with BYE, in the background, for 64*T1 from the first (R2, R16).
+    """
+
+    __slots__ = ("_acks", "_cancel_reason", "_cancel_wanted", "_contact_value", "_early_byes", "_heard", "_transaction")
+
+    direction = "out"
+
+    def __init__(self, core: Core, request: Request, local_tag: str, observer: SessionObserver | None) -> None:
+        super().__init__(core, request, local_tag, observer)
+        self._transaction: ClientTransaction | None = None
+        #: By To tag: the ACK of a 2xx as it was sent, to be sent again when that 2xx comes again.
+        self._acks: dict[str, tuple[Flow, bytes]] = {}
+        #: To tags whose BYE came before their 2xx (R7a).
+        self._early_byes: set[str] = set()
+        #: Whether a 1xx has come: a CANCEL must not be sent before (RFC 3261 9.1).
+        self._heard = False
+        self._cancel_wanted = False
+        self._cancel_reason: str | None = None
+        self._contact_value = ""
+
+    # Verbs
+
+    def cancel(self, reason: str | None = None) -> None:
+        """Give the call up before it is answered; the observer hears nothing more. Harmless later.
+
+        ``reason`` is a Reason value (RFC 3326) or plain text. CANCEL is held until a 1xx has come; a 2xx that crosses
+        it is acknowledged and ended with BYE (R1, R2).
+        """
+        if self.state is not SessionState.PROCEEDING:
+            return
+        self.observer = None
+        self.feed(SessionInput.CANCEL, reason)
+
+    # Called by the user agent
+
+    def begin(self, flow: Flow | None, reason: str) -> None:
+        """Send the INVITE over ``flow``; None when there is no way, for the ``reason`` given."""
+        if self.state is not SessionState.PROCEEDING:
+            # Given up while the target's name was looked up: nothing has been sent, so there is nothing to cancel.
+            self.feed(SessionInput.LOST, reason)
+            return
+        if flow is None:
+            self.feed(SessionInput.LOST, reason)
+            return
+        request = self.request
+        self._contact_value = self.core.contact(flow)
+        self.core.stamp(request, flow)
+        request.set("Contact", self._contact_value)
+        self._live += 1
+        self._transaction = self.core.transactions.start(
+            request, flow, self._response, self._failed, self._transaction_ended
+        )
+
+    # What the transaction says
+
+    def _response(self, response: Response) -> None:
+        status = response.status
+        if status < 200:
+            self._heard = True
+            self.feed(SessionInput.PROGRESS, response)
+        elif status < 300:
+            self.feed(SessionInput.SUCCESS, response)
+        else:
+            self.feed(SessionInput.REFUSED, response)
+
+    def _failed(self, _failure: TransactionFailure, reason: str) -> None:
+        self.feed(SessionInput.LOST, reason)
+
+    def _take_stray(self, request: Request, transaction: ServerTransaction) -> None:
+        """Take a BYE that overtook its 2xx (R7a); anything else from an unknown fork is 481."""
+        live = self._transaction is not None and self._transaction.state is not ClientState.TERMINATED
+        tag = request.from_.tag or ""
+        if request.method == "BYE" and live and tag not in self._acks and len(self._early_byes) < MAX_FORKS:
+            self._early_byes.add(tag)
+            self._reply(transaction, request, 200)
+            self.feed(SessionInput.FAR_BYE, request)
+        else:
+            self._reply(transaction, request, 481)
+
+    def _contact(self) -> str:
+        return self._contact_value
+
+    # Outputs
+
+    def _progress(self, response: Response) -> None:
+        if response.status > 100 and self.observer is not None:
+            self.observer.session_progress(self, response)
+
+    def _win(self, response: Response) -> None:
+        """The first 2xx: acknowledge it at once, then tell the observer."""
+        self.dialog = self._acknowledge(response)
+        if self.observer is not None:
+            self.observer.session_answered(self, response)
+
+    def _another(self, response: Response) -> None:
+        """Take a 2xx that comes again, or of another fork, or after we gave up (R2, R7a, R16; rule 1)."""
+        tag = response.to.tag or ""
+        if tag in self._acks:
+            flow, ack = self._acks[tag]
+            self.core.renewed(flow).send(ack)
+            return
+        if tag in self._dialogs:
+            return  # its ACK waits for a name to be looked up
+        if len(self._dialogs) >= MAX_FORKS:
+            self.core.counters["forks_dropped"] += 1
+            return
+        dialog = self._acknowledge(response)
+        if tag in self._early_byes:
+            dialog.over = True
+        else:
+            self._send_bye(dialog, ())
+
+    def _acknowledge(self, response: Response) -> Dialog:
+        """Make the dialog of a 2xx and send its ACK (RFC 3261 13.2.2.4)."""
+        dialog = Dialog.of_caller(self.request, response)
+        self._dialogs[dialog.remote_tag] = dialog
+        assert self._transaction is not None
+        dialog.flow = self._transaction.flow
+        ack = dialog.request("ACK", self.request.cseq.number)
+
+        def found(flow: Flow | None, _reason: str) -> None:
+            if flow is None:
+                # The Contact leads nowhere. The way the INVITE took is the best guess that is left.
+                assert dialog.flow is not None
+                flow = self.core.renewed(dialog.flow)
+            self.core.stamp(ack, flow)
+            data = ack.to_bytes()
+            self._acks[dialog.remote_tag] = (flow, data)
+            flow.send(data)
+
+        self.core.reach(dialog, found)
+        return dialog
+
+    def _report_refused(self, response: Response) -> None:
+        observer = self.observer
+        self._end(None)
+        self._release()
+        self._dissolve()
+        if observer is not None:
+            observer.session_refused(self, response.status, response.reason, response)
+
+    def _report_lost(self, reason: str) -> None:
+        observer = self.observer
+        self._end(None)
+        self._release()
+        self._dissolve()
+        if observer is not None:
+            observer.session_refused(self, 0, reason, None)
+
+    def _withdraw(self, reason: object) -> None:
+        """Cancel, now or as soon as a 1xx has come; what happens from here on is nobody's business but ours."""
+        self._end(None)
+        self._cancel_wanted = True
+        if isinstance(reason, str):
+            self._cancel_reason = reason
+        if self._heard:
+            self._send_cancel()
+        self._release()
+
+    def _withdraw_later(self, request: Request) -> None:
+        """The far end hung up before its 2xx was seen: tell the observer, and give the 2xx time to come (R7a).
+
+        It is very likely on its way, so that a CANCEL would only confuse. One is sent after T2 to end what else may
+        be ringing.
+        """
+        observer = self.observer
+        self._end(None)
+        self._release()
+        self._timer = self.core.clock.callLater(self.core.timers.t2, self._grace_over)
+        if observer is not None:
+            observer.session_ended(self, request)
+
+    def _grace_over(self) -> None:
+        self._timer = None
+        self._cancel_wanted = True
+        if self._heard:
+            self._send_cancel()
+
+    def _withdrawn_progress(self, _: object) -> None:
+        if self._cancel_wanted:
+            self._send_cancel()
+
+    def _withdrawn_success(self, response: Response) -> None:
+        self._stop_timer()
+        self._cancel_wanted = False
+        self._another(response)
+        self._dissolve()
+
+    def _withdrawn_end(self, _: object) -> None:
+        self._stop_timer()
+        self._dissolve()
+
+    def _send_cancel(self) -> None:
+        """Send CANCEL, once, where the INVITE went (RFC 3261 9.1)."""
+        transaction = self._transaction
+        if transaction is None or not self._cancel_wanted:
+            return
+        self._cancel_wanted = False
+        invite = self.request
+        cancel = Request("CANCEL", invite.uri)
+        cancel.set("Via", invite.get("Via") or VIA_TO_COME)
+        for route in invite.get_all("Route"):
+            cancel.add("Route", route)
+        cancel.set("Max-Forwards", "70")
+        for name in ("From", "To", "Call-ID"):
+            cancel.set(name, invite.get(name) or "")
+        cancel.set("CSeq", f"{invite.cseq.number} CANCEL")
+        if self._cancel_reason:
+            text = self._cancel_reason
+            written = text if text.partition(";")[0] in ("SIP", "Q.850") else format_reason("SIP", 487, text)
+            cancel.set("Reason", written)
+        self.core.transactions.start(cancel, self.core.renewed(transaction.flow))
+        # Without a final response for 64*T1 the INVITE counts as cancelled, whatever the far end does (9.1).
+        self.core.transactions.long.add(self._cancel_unanswered)
+
+    def _cancel_unanswered(self) -> None:
+        transaction = self._transaction
+        if transaction is not None and transaction.state is ClientState.PROCEEDING:
+            transaction.abandon()
+            self.feed(SessionInput.LOST, "cancelled")
+
+
+_S, _I = SessionState, SessionInput
+_Out = OutgoingSession
+_VERBS_OF_THE_CALLED = (_I.RING, _I.ANSWER, _I.REJECT, _I.FAR_CANCEL, _I.ACKED)
+
+OUTGOING: Table[SessionState, SessionInput] = {
+    _S.PROCEEDING: {
+        _I.PROGRESS: (_S.PROCEEDING, (_Out._progress,)),
+        _I.SUCCESS: (_S.CONFIRMED, (_Out._win,)),
+        _I.REFUSED: (_S.ENDED, (_Out._report_refused,)),
+        _I.LOST: (_S.ENDED, (_Out._report_lost,)),
+        _I.CANCEL: (_S.WITHDRAWN, (_Out._withdraw,)),
+        _I.HANG_UP: (_S.WITHDRAWN, (_Out._withdraw,)),
+        _I.FAR_BYE: (_S.WITHDRAWN, (_Out._withdraw_later,)),
+        **ignored(_S.PROCEEDING, _I.UNACKED, *_VERBS_OF_THE_CALLED),
+    },
+    _S.CONFIRMED: {
+        _I.SUCCESS: (_S.CONFIRMED, (_Out._another,)),
+        _I.HANG_UP: (_S.ENDED, (_Out._hang_up,)),
+        _I.FAR_BYE: (_S.ENDED, (_Out._report_ended,)),
+        _I.UNACKED: (_S.ENDED, (_Out._report_unconfirmed,)),
+        # R21: a late 18x or 100 says nothing any more; after a 2xx the other forks' refusals don't count.
+        **ignored(_S.CONFIRMED, _I.PROGRESS, _I.REFUSED, _I.LOST, _I.CANCEL, *_VERBS_OF_THE_CALLED),
+    },
+    _S.WITHDRAWN: {
+        _I.PROGRESS: (_S.WITHDRAWN, (_Out._withdrawn_progress,)),
+        _I.SUCCESS: (_S.ENDED, (_Out._withdrawn_success,)),
+        _I.REFUSED: (_S.ENDED, (_Out._withdrawn_end,)),
+        _I.LOST: (_S.ENDED, (_Out._withdrawn_end,)),
+        _I.HANG_UP: (_S.WITHDRAWN, (_Out._release,)),
+        **ignored(_S.WITHDRAWN, _I.CANCEL, _I.FAR_BYE, _I.UNACKED, *_VERBS_OF_THE_CALLED),
+    },
+    # Never entered by a session whose INVITE is ours; the rows keep the table complete.
+    _S.ANSWERED: ignored(_S.ANSWERED, *SessionInput),
+    _S.CLOSING: ignored(_S.CLOSING, *SessionInput),
+    _S.ENDED: {
+        _I.SUCCESS: (_S.ENDED, (_Out._another,)),
+        _I.HANG_UP: (_S.ENDED, (_Out._release,)),
+        **ignored(_S.ENDED, *(one for one in SessionInput if one not in (_I.SUCCESS, _I.HANG_UP))),
+    },
+}
+OutgoingSession.table = OUTGOING

@@ -1,0 +1,518 @@
+"""The INVITE session, whichever side began it: dialogs, BYE, and what comes within a dialog (RFC 3261 12.2, 14.2, 15).
+
+Owns: what callers and called have in common, the words to whoever watches a session (`SessionObserver`), and what a
+session asks of the user agent (`Core`). `OutgoingSession` and `IncomingSession` are in modules of their own. Carries
+SDP as bytes that it does not understand; must not know media, sockets, or what a call is to an application.
+
+Every state machine here is a table; where a race rule of the call's design is kept (R8, R9, R11, R12 …), the line says
+so.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from enum import Enum
+from random import Random
+from typing import ClassVar, Literal, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+from telephony.errors import RemoteProtocolError
+from telephony.interfaces import Clock, DelayedCall
+from telephony.sip.dialog import Dialog
+from telephony.sip.flow import Flow, WayBack
+from telephony.sip.message import Request, Response, respond
+from telephony.sip.timers import Timers
+from telephony.sip.transaction import InviteServerTransaction, ServerTransaction, Transactions
+from telephony.tables import Machine
+
+Headers = Sequence[tuple[str, str]]
+
+SDP = "application/sdp"
+#: What a user agent of ours takes. A method that isn't here is answered with 405.
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+#: How many To tags one INVITE may gather before the rest is dropped: forks cost memory, and peers make them.
+MAX_FORKS = 16
+
+
+class SessionRefusal(Exception):  # noqa: N818 - it is no error: it is an answer
+    """Raised by `SessionObserver.session_offered` to refuse a re-INVITE; the session goes on as it was."""
+
+    def __init__(self, status: int = 488, reason: str | None = None) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+
+class SessionObserver(Protocol):
+    """Whoever a session belongs to. No method may raise, but for what `session_offered` says.
+
+    *Over* means that this is the last thing the observer hears of the session.
+    """
+
+    def session_progress(self, session: Session, response: Response) -> None:
+        """Ours was answered with a 101 to 199; a fork has its own ``response.to.tag``, the body may hold SDP."""
+
+    def session_answered(self, session: Session, response: Response) -> None:
+        """Ours got its first 2xx; the ACK has been sent already."""
+
+    def session_refused(self, session: Session, status: int, reason: str, response: Response | None) -> None:
+        """Ours got a final response of 300 or more, or none (status 0, the reason says why). Over."""
+
+    def session_cancelled(self, session: Session, request: Request | None) -> None:
+        """Theirs was taken back by CANCEL or BYE before our final response; 487 has been sent. Over."""
+
+    def session_confirmed(self, session: Session, ack: Request) -> None:
+        """The ACK of our 2xx came; its body is the answer where the INVITE had no offer."""
+
+    def session_unconfirmed(self, session: Session) -> None:
+        """No ACK came for 64*T1 and a BYE has been sent (RFC 3261 13.3.1.4). Over."""
+
+    def session_offered(self, session: Session, request: Request) -> bytes | None:
+        """Return the SDP of the 2xx to a re-INVITE: an answer, or an offer where ``request.body`` is empty.
+
+        None, a `SessionRefusal` or a `RemoteProtocolError` raised refuse it: 488, or the status they hold.
+        """
+
+    def session_answer_in_ack(self, session: Session, ack: Request) -> None:
+        """The ACK of a re-INVITE without offer came: its body is the answer, or empty."""
+
+    def session_info(self, session: Session, request: Request) -> int:
+        """Return the status that answers an INFO. Without this method an INFO with a body gets 415."""
+
+    def session_ended(self, session: Session, request: Request | None) -> None:
+        """The far end sent BYE, which has been answered, or (None) the dialog is known to be dead. Over."""
+
+
+class Core(Protocol):
+    """What a session needs of its user agent."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+
+    @property
+    def random(self) -> Random:
+        """The randomness."""
+
+    @property
+    def timers(self) -> Timers:
+        """The timer values."""
+
+    @property
+    def transactions(self) -> Transactions:
+        """All transactions."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Counts of what is worth showing."""
+
+    @property
+    def product(self) -> str:
+        """What User-Agent and Server say; empty for neither."""
+
+    def contact(self, flow: Flow) -> str:
+        """Return the Contact that leads the peer of ``flow`` to us."""
+
+    def stamp(self, request: Request, flow: Flow) -> None:
+        """Write the topmost Via, with a branch of its own."""
+
+    def reach(self, dialog: Dialog, found: Callable[[Flow | None, str], None]) -> None:
+        """Find the way to a dialog's next hop; calls ``found`` at once where no name has to be looked up.
+
+        ``found`` gets None and the reason where there is no way. Calls for one dialog end in the order of asking.
+        """
+
+    def renewed(self, flow: Flow) -> Flow:
+        """Return ``flow``, or where it has been closed another to the same peer."""
+
+    def forget(self, session: Session) -> None:
+        """Take a session that is over, transactions included, out of the books."""
+
+
+class SessionState(Enum):
+    """Where a session is."""
+
+    PROCEEDING = "no final response yet"
+    ANSWERED = "our 2xx is sent, its ACK has not come"
+    CONFIRMED = "answered and acknowledged"
+    WITHDRAWN = "given up by us, or ended by an early BYE, before a final response"
+    CLOSING = "to be ended, once our 2xx is acknowledged"
+    ENDED = "over"
+
+
+class SessionInput(Enum):
+    """What happens to a session. Those with *verb* come from its owner."""
+
+    PROGRESS = "a 1xx to our INVITE"
+    SUCCESS = "a 2xx to our INVITE"
+    REFUSED = "a 300 to 699 to our INVITE"
+    LOST = "no response to our INVITE"
+    FAR_CANCEL = "CANCEL of the INVITE"
+    FAR_BYE = "BYE"
+    ACKED = "the ACK of our 2xx"
+    UNACKED = "no ACK for 64*T1"
+    RING = "ring (verb)"
+    ANSWER = "answer (verb)"
+    REJECT = "reject (verb)"
+    CANCEL = "cancel (verb)"
+    HANG_UP = "bye (verb)"
+
+
+class Unacknowledged:
+    """A 2xx of ours, sent again until its ACK comes, over any transport (RFC 3261 13.3.1.4)."""
+
+    __slots__ = ("_data", "_deadline", "_interval", "_session", "_timer", "_transaction", "initial", "offer")
+
+    def __init__(
+        self, session: Session, transaction: InviteServerTransaction, data: bytes, *, initial: bool, offer: bool
+    ) -> None:
+        timers = session.core.timers
+        self.initial = initial
+        #: Whether the 2xx holds our offer, whose answer is still to come.
+        self.offer = offer
+        self._session = session
+        self._transaction = transaction
+        self._data = data
+        self._interval = timers.t1
+        self._deadline = session.core.clock.seconds() + timers.lifetime
+        self._timer: DelayedCall | None = session.core.clock.callLater(self._interval, self._again)
+
+    def _again(self) -> None:
+        core = self._session.core
+        left = self._deadline - core.clock.seconds()
+        if left < 1e-6:
+            self._timer = None
+            self._session.feed(SessionInput.UNACKED)
+            return
+        self._transaction.send_again(self._data)
+        self._interval = min(2 * self._interval, core.timers.t2)
+        self._timer = core.clock.callLater(min(self._interval, left), self._again)
+
+    def stop(self) -> None:
+        """Stop sending."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Session(Machine[SessionState, SessionInput]):
+    """One INVITE and what becomes of it. Made by `UserAgent.invite` and for `UserAgent.on_invite`.
+
+    ``observer`` may be set at any time; while it is None events are dropped. ``request`` is the INVITE, ``dialog`` the
+    dialog, None until there is one (for an outgoing session: until the 2xx).
+    """
+
+    __slots__ = (
+        "_bye_headers",
+        "_byes",
+        "_dialogs",
+        "_handing",
+        "_live",
+        "_timer",
+        "_unacked",
+        "core",
+        "dialog",
+        "local_tag",
+        "observer",
+        "request",
+    )
+
+    direction: ClassVar[Literal["in", "out"]]
+
+    def __init__(self, core: Core, request: Request, local_tag: str, observer: SessionObserver | None) -> None:
+        super().__init__(SessionState.PROCEEDING)
+        self.core = core
+        self.request = request
+        self.local_tag = local_tag
+        self.observer = observer
+        self.dialog: Dialog | None = None
+        #: By remote tag: one for an incoming session, one for each fork that answered for an outgoing one.
+        self._dialogs: dict[str, Dialog] = {}
+        #: By CSeq: our 2xx whose ACK has not come.
+        self._unacked: dict[int, Unacknowledged] = {}
+        #: Who waits for `bye`.
+        self._byes: list[Deferred[None]] = []
+        self._bye_headers: Headers = ()
+        #: Whether a BYE is on its way to its transaction.
+        self._handing = False
+        #: How many client transactions may still bring something.
+        self._live = 0
+        self._timer: DelayedCall | None = None
+
+    @property
+    def call_id(self) -> str:
+        """The Call-ID."""
+        return self.request.call_id
+
+    @property
+    def over(self) -> bool:
+        """Whether the session has ended as far as its owner is concerned."""
+        return self.state in (SessionState.ENDED, SessionState.WITHDRAWN, SessionState.CLOSING)
+
+    # Verbs
+
+    def bye(self, headers: Headers = ()) -> Deferred[None]:
+        """End the session, whatever its state; the observer hears nothing more.
+
+        Fires with None, never fails: at once when there is nothing to send; when the BYE has been handed to its
+        transaction; for an incoming session whose 2xx isn't acknowledged yet, that is when the ACK has come, at the
+        latest after 64*T1 (RFC 3261 15). An outgoing session without a final response is cancelled, an incoming one
+        refused with 480. Calling it again gives the same outcome, and no second BYE.
+        """
+        self.observer = None
+        if self.state is SessionState.ENDED and not self._handing:
+            return succeed(None)
+        done: Deferred[None] = Deferred()
+        self._byes.append(done)
+        # Nothing changes while the first BYE waits for its way.
+        self.feed(SessionInput.HANG_UP, headers)
+        return done
+
+    def abandon(self) -> None:
+        """Drop the session without a word to anybody: the user agent is being closed."""
+        self.state = SessionState.ENDED
+        self._stop_all()
+        self._handed()
+
+    # What comes within a dialog
+
+    def take(self, request: Request, key: Hashable, back: WayBack) -> None:
+        """Take a request, other than ACK and CANCEL, that has our tag."""
+        transaction = self.core.transactions.accept(request, key, back)
+        dialog = self._dialogs.get(request.from_.tag or "")
+        method = request.method
+        if dialog is None:
+            self._take_stray(request, transaction)
+            return
+        number = request.cseq.number
+        if dialog.remote_cseq is not None and number <= dialog.remote_cseq:
+            # RFC 3261 12.2.2, R11. An equal number is no retransmission: those were absorbed before they got here.
+            self._reply(transaction, request, 500, headers=(("Retry-After", self._a_moment()),))
+            return
+        dialog.remote_cseq = number
+        if method == "BYE":
+            self._take_bye(request, transaction, dialog)
+        elif dialog.over:
+            self._reply(transaction, request, 481)
+        elif method == "INVITE":
+            assert isinstance(transaction, InviteServerTransaction)
+            self._take_invite(request, transaction, dialog)
+        elif method == "INFO":
+            self._take_info(request, transaction)
+        elif method == "OPTIONS":
+            self._reply(transaction, request, 200, headers=(("Allow", ALLOW), ("Accept", SDP)))
+        else:
+            self._reply(transaction, request, 405, headers=(("Allow", ALLOW),))
+
+    def _take_stray(self, request: Request, transaction: ServerTransaction) -> None:
+        """Take a request that has our tag, but the peer's is one that we haven't met."""
+        self._reply(transaction, request, 481)
+
+    def _take_bye(self, request: Request, transaction: ServerTransaction, dialog: Dialog) -> None:
+        """Answer a BYE; end the session, if it was of the dialog that counts."""
+        if not dialog.over:
+            dialog.over = True
+            self._reply(transaction, request, 200)
+            if dialog is self.dialog:
+                self.feed(SessionInput.FAR_BYE, request)
+        elif dialog.remote_tag in self._dialogs:
+            # R9: both sides hang up at once. Ours is on its way, theirs is granted too, once.
+            del self._dialogs[dialog.remote_tag]
+            self._reply(transaction, request, 200)
+
+    def _take_info(self, request: Request, transaction: ServerTransaction) -> None:
+        """Let the owner judge an INFO (RFC 6086); one without a body only asks whether we are there."""
+        judge = getattr(self.observer, "session_info", None)
+        status = judge(self, request) if judge is not None else 415 if request.body else 200
+        self._reply(transaction, request, status, headers=(("Accept", SDP),) if status == 415 else ())
+
+    def _take_invite(self, request: Request, transaction: InviteServerTransaction, dialog: Dialog) -> None:
+        """Answer a re-INVITE (RFC 3261 14.2). The owner decides at once, so none is ever left pending."""
+        if self.state is SessionState.PROCEEDING:
+            # R11: their first INVITE is still pending with us: 500; ours with them: 491.
+            status = 500 if self.direction == "in" else 491
+            headers: Headers = (("Retry-After", self._a_moment()),) if status == 500 else ()
+            self._reply(transaction, request, status, headers=headers)
+            return
+        if self.over:
+            self._reply(transaction, request, 481)  # R12
+            return
+        if any(one.offer for one in self._unacked.values()):
+            self._reply(transaction, request, 491)  # R11: an offer of ours waits for its answer in an ACK
+            return
+        status, reason, body = self._judge_offer(request)
+        if body is None:
+            self._reply(transaction, request, status, reason, (("Accept", SDP),) if status == 415 else ())
+            return
+        dialog.refresh(request)
+        self._accept(transaction, request, body, (), initial=False)
+
+    def _judge_offer(self, request: Request) -> tuple[int, str | None, bytes | None]:
+        """Ask the owner about a re-INVITE: the body of our 2xx, or the status and reason of our refusal."""
+        if request.body and request.content_type != SDP:
+            return 415, None, None
+        if self.observer is None:
+            return 488, None, None
+        try:
+            return 488, None, self.observer.session_offered(self, request)
+        except SessionRefusal as refusal:
+            return refusal.status, refusal.reason, None
+        except RemoteProtocolError as error:
+            return error.status, None, None
+
+    def acknowledged(self, ack: Request) -> None:
+        """Take an ACK with our tag that belongs to no refusal: it confirms a 2xx, or comes again and is dropped."""
+        dialog = self._dialogs.get(ack.from_.tag or "")
+        waiting = self._unacked.pop(ack.cseq.number, None) if dialog is not None else None
+        if waiting is None:
+            return
+        waiting.stop()
+        if waiting.initial:
+            self.feed(SessionInput.ACKED, ack)
+        elif waiting.offer and self.observer is not None:
+            self.observer.session_answer_in_ack(self, ack)
+
+    # Responses of ours
+
+    def _reply(
+        self,
+        transaction: ServerTransaction,
+        request: Request,
+        status: int,
+        reason: str | None = None,
+        headers: Headers = (),
+        body: bytes | None = None,
+    ) -> bytes:
+        """Send a response to a request of the peer's."""
+        response = respond(request, status, reason, self.local_tag)
+        if status > 100 and request.method == "INVITE" and status < 300:
+            response.set("Contact", self._contact())
+        if 200 <= status < 300 and request.method == "INVITE":
+            response.set("Allow", ALLOW)
+        if self.core.product:
+            response.set("Server", self.core.product)
+        for name, value in headers:
+            response.add(name, value)
+        if body:
+            response.set("Content-Type", SDP)
+            response.body = body
+        self.core.counters[f"sent_{status}"] += 1
+        return transaction.respond(response)
+
+    def _accept(
+        self,
+        transaction: InviteServerTransaction,
+        request: Request,
+        body: bytes | None,
+        headers: Headers,
+        *,
+        initial: bool,
+    ) -> None:
+        """Send a 2xx to an INVITE, and again until its ACK comes."""
+        data = self._reply(transaction, request, 200, None, headers, body)
+        self._unacked[request.cseq.number] = Unacknowledged(
+            self, transaction, data, initial=initial, offer=bool(body) and not request.body
+        )
+
+    def _contact(self) -> str:
+        """Return our Contact."""
+        raise NotImplementedError
+
+    def _a_moment(self) -> str:
+        """Return a random Retry-After of 0 to 10 s (RFC 3261 14.2)."""
+        return str(self.core.random.randint(0, 10))
+
+    # Requests of ours
+
+    def _send_bye(self, dialog: Dialog, headers: Headers, handed: Callable[[], None] | None = None) -> None:
+        """Send a BYE in a dialog, unless it has had one; ``handed`` is called when the transaction has it (I2)."""
+        if dialog.over:
+            if handed is not None:
+                handed()
+            return
+        dialog.over = True
+        request = dialog.request("BYE")
+        if self.core.product:
+            request.set("User-Agent", self.core.product)
+        for name, value in headers:
+            request.add(name, value)
+        self._live += 1
+
+        def found(flow: Flow | None, _reason: str) -> None:
+            if flow is None:
+                self.core.counters["byes_without_way"] += 1
+                self._transaction_ended()
+            else:
+                self.core.stamp(request, flow)
+                # Whatever answers it, a 481 included, the dialog is over (R9); no answer ends it too (15.1.1).
+                self.core.transactions.start(request, flow, on_end=self._transaction_ended)
+            if handed is not None:
+                handed()
+
+        self.core.reach(dialog, found)
+
+    def _transaction_ended(self) -> None:
+        """Count a client transaction that can bring nothing more."""
+        self._live -= 1
+        self._dissolve()
+
+    # The end
+
+    def _hang_up(self, headers: Headers) -> None:
+        """Output: BYE in the dialog that counts, and whoever waits in `bye` is told."""
+        self._end(None)
+        assert self.dialog is not None
+        self._handing = True
+        self._send_bye(self.dialog, headers or self._bye_headers, self._handed)
+        self._dissolve()
+
+    def _handed(self) -> None:
+        self._handing = False
+        self._release()
+
+    def _end(self, _: object) -> None:
+        """Output: stop what runs for a session that is over."""
+        self.observer = None
+        self._stop_all()
+
+    def _stop_all(self) -> None:
+        for waiting in self._unacked.values():
+            waiting.stop()
+        self._unacked.clear()
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _release(self, _: object = None) -> None:
+        """Output: tell whoever waits in `bye`, unless the BYE still waits for its way."""
+        if self._handing:
+            return
+        waiting, self._byes = self._byes, []
+        for done in waiting:
+            done.callback(None)
+
+    def _report_unconfirmed(self, _: object) -> None:
+        """Output: no ACK came, the BYE ends it (RFC 3261 13.3.1.4, R35)."""
+        observer = self.observer
+        self._hang_up(())
+        if observer is not None:
+            observer.session_unconfirmed(self)
+
+    def _report_ended(self, request: Request | None) -> None:
+        """Output: the far end hung up."""
+        observer = self.observer
+        self._end(None)
+        self._release()
+        self._dissolve()
+        if observer is not None:
+            observer.session_ended(self, request)
+
+    def _dissolve(self) -> None:
+        """Leave the user agent's books once nothing can come any more."""
+        if self.state is SessionState.ENDED and not self._live:
+            self.core.forget(self)

@@ -1,0 +1,88 @@
+"""SIP over UDP: one datagram, one message (RFC 3261 18, RFC 3581).
+
+Owns: one bound port and the flows through it. Must not know what a message means.
+"""
+
+from __future__ import annotations
+
+from telephony.interfaces import Address, Host
+from telephony.sip.flow import FlowWatcher
+from telephony.sip.parser import UnparsableMessage, parse_message
+from telephony.sip.transport.base import OwnAddress, TransportUser
+
+
+class UdpFlow:
+    """Our port and one remote address. Cheap: made for each datagram, kept by whom it interests."""
+
+    __slots__ = ("_transport", "remote")
+
+    transport = "UDP"
+    reliable = False
+    usable = True
+
+    def __init__(self, transport: UdpTransport, remote: Address) -> None:
+        self._transport = transport
+        self.remote = remote
+
+    @property
+    def local(self) -> Address:
+        """Our end as the peer sees it."""
+        return self._transport.own.towards(self.remote)
+
+    def send(self, data: bytes) -> None:
+        """Send one message."""
+        self._transport.send(data, self.remote)
+
+    def watch(self, watcher: FlowWatcher) -> None:
+        """Do nothing: an unconnected UDP socket never fails."""
+
+    def unwatch(self, watcher: FlowWatcher) -> None:
+        """Do nothing."""
+
+    @property
+    def listener(self) -> UdpTransport:
+        """The port it goes through."""
+        return self._transport
+
+
+class UdpTransport:
+    """A bound UDP port for SIP. Raises OSError when the port can't be had."""
+
+    __slots__ = ("_port", "_user", "address", "own")
+
+    transport = "UDP"
+
+    def __init__(self, host: Host, address: Address, user: TransportUser) -> None:
+        self._user = user
+        self._port = host.open_datagram_port(address, self._received)
+        self.address = self._port.address
+        self.own = OwnAddress(host, self.address)
+
+    def flow(self, remote: Address) -> UdpFlow:
+        """Return the flow to a remote address."""
+        return UdpFlow(self, remote)
+
+    def send(self, data: bytes, remote: Address) -> None:
+        """Send one message."""
+        if self._user.tracing:
+            self._user.traced(self.own.towards(remote), remote, "UDP", data, True)
+        self._port.send(data, remote)
+
+    def close(self) -> None:
+        """Stop receiving, at once."""
+        self._port.close()
+
+    def _received(self, data: bytes, source: Address) -> None:
+        user = self._user
+        if user.tracing:
+            user.traced(source, self.own.towards(source), "UDP", data, False)
+        flow = UdpFlow(self, source)
+        try:
+            message = parse_message(data)
+        except UnparsableMessage as error:
+            user.garbage_received(error, flow)
+            return
+        if message is None:
+            user.counters["keep_alives"] += 1
+        else:
+            user.message_received(message, flow)

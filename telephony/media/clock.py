@@ -86,8 +86,9 @@ class MediaClock:
         if ptime < SLOT_MS or ptime % SLOT_MS:
             raise ValueError(f"a frame of {ptime} ms does not fit a grid of {SLOT_MS} ms")
         self.remove(stream)
-        if not self._where:
-            self._slot = self._now_slot()
+        now = self._now_slot()
+        if not self._where or (self._timer is not None and now < self._timer_slot):
+            self._slot = now  # nobody had a turn in the slots since the last one
         slots = ptime // SLOT_MS
         group = self._groups.get(slots)
         if group is None:
@@ -152,15 +153,18 @@ class MediaClock:
 
     def _work(self, slot: int) -> None:
         now = self._clock.seconds()
+        worked = False
         # Copies, since a turn may add and take away streams.
         for slots, group in tuple(self._groups.items()):
             place = group[slot % slots]
             if place:
+                worked = True
                 for stream in tuple(place):
                     if stream in place:  # not taken away by one before it
                         stream.tick(now)
-        for bank in tuple(self._banks.values()):
-            bank.flush()
+        if worked:
+            for bank in tuple(self._banks.values()):
+                bank.flush()
 
     def _skip(self, after: int, last: int) -> None:
         """Tell each stream how many of its turns lie in the slots ``after`` < slot <= ``last``."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from telephony.codecs.g711 import CODECS, Pcm
+from telephony.media.levels import peak_of
 from telephony.rtp.telephone_event import DIGITS, event_of
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ END_PACKETS = 3
 _LOW = (697, 770, 852, 941)
 _HIGH = (1209, 1336, 1477, 1633)
 _KEYPAD = "123A456B789C*0#D"
-#: The peak of a 0 dBm0 sine in 16-bit samples of A-law, whose full scale is +3.14 dBm0 (G.711).
-_PEAK = 32256.0 / 10 ** (3.14 / 20)
 
 
 class Encoded(Protocol):
@@ -186,4 +185,4 @@ def dtmf_audio(digit: str) -> Clip:
     at = _KEYPAD.index(digit)
     time = np.arange(KEY_MS * RATE // 1000) * (2 * np.pi / RATE)
     wave = np.sin(_LOW[at // 4] * time) + np.sin(_HIGH[at % 4] * time)
-    return Clip(np.round(wave * (_PEAK * 10 ** (-KEY_VOLUME / 20))).astype(np.int16))
+    return Clip(np.round(wave * peak_of(-KEY_VOLUME)).astype(np.int16))

@@ -70,10 +70,10 @@ class MyLog:
     def _say(self, level: Any, message: object) -> None:
         self._log.emit(
             level,
-            "[{instance_id} {call_id}] {message}",
+            "[{instance_id} {call_id}] {text}",
             instance_id=self._instance_id,
             call_id=self._channel.Details.call_id or "-",
-            message=str(message),
+            text=str(message),
         )
 
 

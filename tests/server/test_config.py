@@ -1,0 +1,205 @@
+"""telephony.toml: every mistake at once, with its path and what is allowed (api.md section 7)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from telephony.server.config import Configuration, ConfigurationError, configuration_of, load_configuration
+
+from .fakes import write_application
+
+SERVICE = '[[service]]\nname = "one"\nmatch = "3300"\napplication = "app.py"\n'
+
+
+class ConfigurationCase(SynchronousTestCase):
+    """A directory with an application in it."""
+
+    def setUp(self) -> None:
+        self.directory = Path(self.mktemp()).absolute()
+        write_application(self.directory)
+
+    def load(self, text: str, public: bool = False) -> Configuration:
+        path = self.directory / "telephony.toml"
+        path.write_text(text)
+        return load_configuration(path, public=public)
+
+    def problems(self, text: str, public: bool = False) -> dict[str, str]:
+        error = self.assertRaises(ConfigurationError, self.load, text, public)
+        self.assertNotIn("Traceback", str(error))
+        return {one.where: one.text for one in error.problems}
+
+
+class GoodTests(ConfigurationCase):
+    """What is accepted."""
+
+    def test_defaults(self) -> None:
+        """api.md 7: every key has a default."""
+        found = self.load("")
+        self.assertEqual(found.sip.listen, ("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"))
+        self.assertEqual(found.rtp.ports, (20000, 49999))
+        self.assertEqual(
+            (found.limits.max_calls, found.limits.call_seconds, found.limits.drain_seconds), (1000, 14400, 30)
+        )
+        self.assertEqual(found.services, ())
+
+    def test_whole_file(self) -> None:
+        """api.md 7: the keys of the example."""
+        found = self.load(
+            '[sip]\nlisten = ["udp:[::1]:5060"]\n[rtp]\nports = "30000-30099"\n'
+            "[limits]\nmax_calls = 5\ncall_seconds = 60\ndrain_seconds = 1.5\n"
+            '[media]\ndirectory = "sounds"\n[records]\nfile = "adr.jsonl"\n'
+            + SERVICE
+            + 'direction = "inbound"\nparameters = "sip:3301@127.0.0.1:5070"\nextra_channels = 2\nmax_calls = 100\n'
+            'refer = "refuse"\n'
+        )
+        (service,) = found.services
+        self.assertEqual(service.extra_channels, 2)
+        self.assertEqual(service.parameters, "sip:3301@127.0.0.1:5070")
+        self.assertEqual(service.application.version, "1.5")
+        self.assertEqual(found.media.directory, self.directory / "sounds")
+        self.assertEqual(found.records.file, self.directory / "adr.jsonl")
+        self.assertEqual(list(found.inbound), ["3300"])
+        self.assertTrue(found.admits(service))
+
+    def test_public(self) -> None:
+        """api.md 7: beyond loopback a service has to be public, one that isn't admits nobody."""
+        found = self.load(
+            '[sip]\nlisten = ["udp:0.0.0.0:5060"]\n'
+            + SERVICE
+            + "public = true\n"
+            + SERVICE.replace("one", "two").replace("3300", "3301")
+        )
+        self.assertEqual([found.admits(one) for one in found.services], [True, False])
+        self.assertTrue(self.load('[sip]\nlisten = ["udp:0.0.0.0:5060"]\n' + SERVICE, public=True).public)
+
+    def test_application_of_the_command_line(self) -> None:
+        """api.md 7: --app takes every call, with three extra channels; media beside the file is found."""
+        (self.directory / "media").mkdir()
+        found = configuration_of(listen=["udp:127.0.0.1:0"], application=str(self.directory / "app.py"), parameters="x")
+        (service,) = found.services
+        self.assertEqual((service.match, service.extra_channels, service.parameters), ("*", 3, "x"))
+        self.assertEqual(found.media.directory, self.directory / "media")
+        self.assertEqual(found.records.file, Path.cwd() / "records.jsonl")
+
+    def test_paths_beside_the_file_first(self) -> None:
+        """Relative paths are looked for beside the file, then in the current directory."""
+        elsewhere = Path(self.mktemp()).absolute()
+        write_application(elsewhere, "there.py")
+        here = Path.cwd()
+        os.chdir(elsewhere)
+        self.addCleanup(os.chdir, here)
+        found = self.load(SERVICE + SERVICE.replace("one", "two").replace("3300", "3").replace("app.py", "there.py"))
+        self.assertEqual([one.application.path.parent for one in found.services], [self.directory, elsewhere])
+
+    def test_examples(self) -> None:
+        """The examples' own configuration is fine."""
+        found = load_configuration(Path(__file__).parents[2] / "examples" / "telephony.toml")
+        self.assertEqual([one.name for one in found.services], ["reception", "reception-async", "echo"])
+
+
+class BadTests(ConfigurationCase):
+    """What is refused, and how."""
+
+    def test_everything_at_once(self) -> None:
+        """api.md 7: unknown keys and bad values are all reported at once."""
+        found = self.problems(
+            '[sip]\nlisten = ["udp:127.0.0.1:5060", "tcp:nowhere:5060", "tls:127.0.0.1:5061"]\nadvertise = "me"\n'
+            '[rtp]\nport = "1-2"\n[limits]\nmax_calls = "many"\ncall_seconds = -1\n[medai]\n'
+            '[[service]]\nname = "x"\nmatch = ""\napplication = "nope.py"\nextra_channels = 4\nrefer = "follow"\n'
+        )
+        self.assertEqual(
+            set(found),
+            {
+                "sip.listen[1]",
+                "sip.listen[2]",
+                "sip.advertise",
+                "rtp.port",
+                "limits.max_calls",
+                "limits.call_seconds",
+                "medai",
+                "service[0].match",
+                "service[0].application",
+                "service[0].extra_channels",
+                "service[0].refer",
+            },
+        )
+        self.assertIn("did you mean 'ports'", found["rtp.port"])
+        self.assertIn("did you mean 'media'", found["medai"])
+        self.assertIn("'nowhere' is no IP address", found["sip.listen[1]"])
+        self.assertIn("what exists is udp and tcp", found["sip.listen[2]"])
+        self.assertIn("1 to 100000", found["limits.max_calls"])
+        self.assertIn("nope.py is not there", found["service[0].application"])
+        self.assertIn("0 to 3", found["service[0].extra_channels"])
+        self.assertIn("what exists: 'refuse'", found["service[0].refer"])
+
+    def test_later(self) -> None:
+        """Sections of later features say so and name what exists."""
+        found = self.problems('[trunk]\n[[phone]]\nname = "x"\n')
+        self.assertEqual(set(found), {"trunk", "phone"})
+        self.assertIn("not built yet; what exists: sip, rtp", found["trunk"])
+
+    def test_admits_nobody(self) -> None:
+        """api.md 7: a server beyond loopback that admits nobody says so."""
+        self.assertIn("admits nobody", self.problems('[sip]\nlisten = ["tcp:0.0.0.0:5060"]\n' + SERVICE)["sip.listen"])
+        self.assertIn("admits nobody", self.problems('[sip]\nlisten = ["tcp:0.0.0.0:5060"]\n')["sip.listen"])
+        self.assertIn("admits nobody", self.problems('[sip]\nadvertise = "203.0.113.7"\n' + SERVICE)["sip.advertise"])
+
+    def test_missing_keys(self) -> None:
+        """A service has a name, an application and, inbound, a match."""
+        self.assertEqual(set(self.problems("[[service]]\n")), {"service[0].name", "service[0].application"})
+        self.assertEqual(set(self.problems('[[service]]\nname = "x"\napplication = "app.py"\n')), {"service[0].match"})
+
+    def test_wrong_direction(self) -> None:
+        """api.md 2: an inbound main can't serve an outbound service."""
+        found = self.problems('[[service]]\nname = "x"\napplication = "app.py"\ndirection = "outbound"\n')
+        self.assertIn("main() of an inbound application", found["service[0].application"])
+
+    def test_taken_twice(self) -> None:
+        """Two services have different names and different matches; two listeners differ."""
+        self.assertEqual(set(self.problems(SERVICE + SERVICE)), {"service[1].name", "service[1].match"})
+        self.assertEqual(set(self.problems('[sip]\nlisten = ["udp:[::1]:1", "udp:[::1]:1"]')), {"sip.listen[1]"})
+
+    def test_wrong_shapes(self) -> None:
+        """Tables where values are meant and the reverse."""
+        self.assertEqual(set(self.problems("sip = 5\nservice = 1\n")), {"sip", "service"})
+        self.assertEqual(set(self.problems("service = [1]\n")), {"service[0]"})
+        self.assertEqual(set(self.problems("[service]\n")), {"service"})
+
+    def test_ports(self) -> None:
+        """api.md 7: LOW-HIGH, with room for a pair."""
+        for bad in ("20000", "49999-20000", "80-90", "20001-20002", "20000-70000", "a-b"):
+            self.assertIn("rtp.ports", self.problems(f'[rtp]\nports = "{bad}"'), bad)
+        self.load('[rtp]\nports = "20001-20003"')
+
+    def test_media_is_a_file(self) -> None:
+        """A directory that is a file, and a record file that is a directory or in none."""
+        self.assertIn("media.directory", self.problems('[media]\ndirectory = "app.py"'))
+        self.assertIn("records.file", self.problems('[records]\nfile = "no/such/file"'))
+        self.assertIn("records.file", self.problems('[records]\nfile = "."'))
+
+    def test_no_toml(self) -> None:
+        """A file that is missing, no TOML, or no text."""
+        self.assertIn("is no TOML", self.problems("[sip")[""])
+        gone = self.assertRaises(ConfigurationError, load_configuration, self.directory / "gone.toml")
+        self.assertIn("gone.toml", str(gone))
+        (self.directory / "bytes.toml").write_bytes(b"\xff")
+        self.assertRaises(ConfigurationError, load_configuration, self.directory / "bytes.toml")
+
+    @given(
+        st.sampled_from(["sip", "rtp", "limits", "media", "records", "service", "trunk", "x"]),
+        st.sampled_from(["listen", "ports", "max_calls", "drain_seconds", "directory", "file", "match", "y"]),
+        st.sampled_from(
+            ["1", "-1", "true", '""', '"a"', "[]", '["udp:127.0.0.1:1"]', "{}", "nan", "1979-05-27", "[[1]]"]
+        ),
+    )
+    def test_nothing_else_comes_out(self, section: str, key: str, value: str) -> None:
+        """Whatever is written there: a configuration, or a ConfigurationError."""
+        try:
+            self.load(f"[{section}]\n{key} = {value}\n")
+        except ConfigurationError as error:
+            self.assertTrue(error.problems)

@@ -216,8 +216,6 @@ class Endpoint:
         rtp.poll(now)
         if self._heard is not None:
             self._heard.tick(rtp.ptime)
-        if self._said is not None:
-            self._said.tick(rtp.ptime)
         if not self._running:  # a listener has ended the call
             return
         if self.feed is None or not self.feed.flows(now):
@@ -229,6 +227,8 @@ class Endpoint:
                 finished, self._source, self._finished = self._finished, None, None
                 if finished is not None:
                     finished()
+        if self._said is not None:
+            self._said.tick(rtp.ptime)
         if self._next_tick:
             calls, self._next_tick = self._next_tick, ()
             for call in calls:

@@ -298,7 +298,7 @@ class Phone:
             message = entry.message
             own = message.method if isinstance(message, Request) else getattr(message, "status", 0)
             if entry.sent is sent and own == what:
-                key = (message.get("Via") or "", message.get("CSeq") or "", message.get("To") or "")
+                key = (message.via.branch or "", message.get("CSeq") or "", message.get("To") or "")
                 found.setdefault(key, message)
         return list(found.values())
 

@@ -9,7 +9,7 @@ import av
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from telephony.codecs.g711 import CODECS, encode_alaw
 from telephony.errors import Error
@@ -120,6 +120,18 @@ class FileTests(SynchronousTestCase):
         writer.close()
         writer.close()
         self.assertRaises(OSError, writer.write, TONE)
+
+    def test_a_full_disk(self) -> None:
+        """Writing to a disk without room is an OSError, from write and from close, and the file is closed then."""
+        if not Path("/dev/full").exists():
+            raise SkipTest("this system has no /dev/full")
+        path = self.path()
+        path.parent.mkdir()
+        path.symlink_to("/dev/full")
+        writer = AudioWriter(path)
+        self.assertRaises(OSError, writer.write, np.ones(80000, np.int16))
+        self.assertRaises(OSError, writer.close)
+        writer.close()
 
     def test_writers_arguments(self) -> None:
         """Argument mistakes are `Error`, naming the value and what is allowed; samples of another kind a ValueError."""

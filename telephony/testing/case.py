@@ -102,7 +102,7 @@ class CallTestCase(SynchronousTestCase):
         """
 
         def ended(failure: Failure) -> None:
-            if failure.check(Hangup) is None:
+            if not isinstance(failure.value, Hangup):
                 self._failures.append(failure)
 
         def on_call(channel: CallChannel) -> None:

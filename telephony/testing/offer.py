@@ -176,7 +176,7 @@ def answer_faults(offer: Described, answer: Described) -> list[str]:
         faults.append(f"{answer.direction} answers {offer.direction}")
     if not any(name == offer.names.get(number) for number, name in answer.names.items() if name != EVENTS):
         faults.append("the answer has no codec of the offer")
-    for name in set(answer.names.values()):
+    for name in dict.fromkeys(answer.names.values()):
         number = offer.number(name)
         if number is not None and answer.names.get(number) != name:
             faults.append(f"the answer has another number for {name} than the offer's {number}")

@@ -31,7 +31,7 @@ LISTEN_EVERY = 0.1
 
 #: What `Phone.until` knows by name.
 WORDS: dict[str, Callable[[PhoneCall], bool]] = {
-    "incoming": lambda call: not call.outgoing,
+    "incoming": lambda call: not call.outgoing and call.state is not CallState.ENDED,
     "ringing": lambda call: call.rang,
     "answered": lambda call: call.answered,
     "ended": lambda call: call.state is CallState.ENDED,

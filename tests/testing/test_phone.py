@@ -486,3 +486,96 @@ class QuirkTests(PhoneCase):
         self.alice.dial(self.bob.uri)
         self.wait(self.alice, "answered")
         self.assertApproximates(self.network.clock.seconds() - start, 2, 0.1)
+
+    def test_early_media(self) -> None:
+        """What a callee sends with its 183 is heard before the answer (RFC 3960)."""
+        self.build()
+        self.bob.says(tone(425))
+        self.alice.dial(self.bob.uri)
+        self.wait(self.bob, "incoming")
+        self.bob.ring(183, sdp=True)
+        self.network.run_until(self.alice.until_hears(425))
+        self.assertFalse(self.alice.call.answered)
+        self.bob.answer()
+        self.wait(self.alice, "answered")
+        self.alice.hang_up()
+        self.finish()
+
+    def test_streams(self) -> None:
+        """SSRC changes, a late begin and missing marker bits are as asked for, and the tone is heard all the same."""
+        self.build()
+        self.alice.says(tone(440))
+        self.alice.quirks.new_ssrc_every = 1.0
+        self.alice.quirks.late_rtp = 0.5
+        self.alice.quirks.no_marker = True
+        self.connect()
+        start = self.network.clock.seconds()
+        self.network.advance(4)
+        packets = self.bob.call.media.audio.ear.heard_packets()
+        self.assertEqual(len({packet.data[8:12] for packet in packets}), 4)
+        self.assertFalse(any(packet.data[1] & 0x80 for packet in packets))
+        self.assertApproximates(packets[0].time - start, 0.5, 0.03)
+        self.assertApproximates(sum(one.seconds for one in self.bob.heard(440)), 3.5, 0.1)
+        self.alice.hang_up()
+        self.finish()
+
+    def test_reports(self) -> None:
+        """Sender reports come every five seconds, well-formed (RFC 3550 6.4.1)."""
+        self.build()
+        self.connect()
+        self.network.advance(11)
+        reports = self.bob.call.media.audio.ear.reports
+        self.assertEqual(len(reports), 2)
+        data = reports[0].data
+        self.assertEqual((data[1], len(data) % 4), (200, 0))
+        second = data[4 * (int.from_bytes(data[2:4], "big") + 1) :]
+        self.assertEqual((second[1], 4 * (int.from_bytes(second[2:4], "big") + 1)), (202, len(second)))
+        self.alice.hang_up()
+        self.finish()
+
+    def test_slow(self) -> None:
+        """A slow phone handles each message late, and retransmissions are recognised all the same."""
+        self.build()
+        self.bob.quirks.slow = 1.2
+        self.connect()
+        self.network.run_until(self.alice.hang_up())
+        self.wait(self.bob, "ended")
+        self.assertGreater(self.bob.wire.repeated, 0)
+        self.assertEqual(len(self.bob.calls), 1)
+        self.finish()
+
+    def test_unknown_dialog(self) -> None:
+        """A BYE of no dialog gets 481, and a CANCEL of no INVITE too; both are complained of."""
+        self.build()
+        self.connect()
+        self.bob.calls.clear()
+        self.assertEqual(self.network.run_until(self.alice.hang_up()), 481)
+        self.assertEqual(len(self.bob.complaints), 1)
+
+    def test_ptime(self) -> None:
+        """A phone with packets of 30 ms is heard as well."""
+        self.build()
+        self.alice.ptime = 30
+        self.alice.says(tone(440))
+        self.connect()
+        self.network.advance(3)
+        self.assertEqual(len(self.bob.call.media.audio.ear.heard_packets()[5].data), 12 + 240)
+        (heard,) = self.bob.heard(440)
+        self.assertGreater(heard.seconds, 2.8)
+        self.alice.hang_up()
+        self.finish()
+
+    def test_call_again(self) -> None:
+        """A phone can be used again and again, and both ways."""
+        self.build()
+        for _ in range(3):
+            self.connect()
+            self.network.advance(1)
+            self.bob.hang_up()
+            self.wait(self.alice, "ended")
+        self.bob.dial(self.alice.uri)
+        self.network.run_until(lambda: not self.alice.call.outgoing)
+        self.alice.answer()
+        self.wait(self.bob, "answered")
+        self.bob.hang_up()
+        self.finish()

@@ -48,6 +48,7 @@ LAYERS = {
 EDGES = {
     "telephony.blocking": 5,
     "telephony.runner": 5,
+    "telephony.facade": 5,
     "telephony.reception": 5,
     "telephony.aio": 5,
     "telephony.server": 6,

@@ -164,7 +164,7 @@ class Leg:
         request = session.request
         if request.body:
             # A look only, so that a caller we can't talk to is refused before an application starts.
-            Negotiation("0.0.0.0", 9, 0).offered(request.body)
+            Negotiation(session.arrived_at[0], 9, 0).offered(request.body)
         self._open_media(session.arrived_at[0], ())
         self.session = session
         session.observer = self

@@ -131,7 +131,7 @@ class BeforeTheAnswerTests(Scene):
         verb = self.transfer(seconds_timeout=120)
         began = self.network.clock.seconds()
         self.assertIs(self.network.run_until(verb, 60), State.ANSWERED)
-        self.assertAlmostEqual(self.network.clock.seconds() - began, 32.0, delta=0.5)
+        self.assertApproximates(self.network.clock.seconds() - began, 32.0, 0.5)
         self.assert_outcome(State.ANSWERED, State.IDLE, TransferCause.FAIL, Cause.NOANSWER)
         self.assertEqual(self.other.Details.raw_cause, 0)
 

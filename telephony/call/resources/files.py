@@ -15,7 +15,7 @@ from telephony.call.verbs import check_seconds, open_verb
 from telephony.errors import Error
 from telephony.media.files import FILE_FORMATS, resolve_media_name
 from telephony.media.players import AudioSource, Clip
-from telephony.media.recorders import Recorder
+from telephony.media.recorders import Recorder, RecordingEnd
 
 if TYPE_CHECKING:
     from telephony.call.core import ChannelCore
@@ -80,12 +80,12 @@ class FilePlayer(Job):
     def _played(self) -> None:
         self._finish(JobCause.NORMAL)
 
-    def _stop_audio(self) -> None:
+    def _stop_audio(self) -> Deferred[None] | None:
         decoding, self._decoding = self._decoding, None
         if decoding is not None:
             decoding.addErrback(lambda _given_up: None)
             decoding.cancel()
-        super()._stop_audio()
+        return super()._stop_audio()
 
 
 class FileRecorder(Job):
@@ -207,15 +207,15 @@ class FileRecorder(Job):
         self._begin(barge_in, seconds)
         leg.endpoint.listen(self._recorder)
 
-    def _reached(self, cause: JobCause) -> None:
-        self._finish(cause)
+    def _reached(self, end: RecordingEnd) -> None:
+        self._finish(JobCause(end.value))
 
-    def _stop_audio(self) -> None:
+    def _stop_audio(self) -> Deferred[None] | None:
         recorder, self._recorder = self._recorder, None
         if recorder is None:
-            return
+            return None
         leg = self._channel.leg
         if leg is not None and leg.endpoint is not None:
             leg.endpoint.unlisten(recorder)
         self._heard = recorder.heard_audio
-        recorder.close()
+        return recorder.close()

@@ -137,14 +137,26 @@ class Job:
         if self._limit is not None and self._limit.active():
             self._limit.cancel()
         self._limit = None
-        self._stop_audio()
+        stopped = self._stop_audio()
         self._channel.end_job(self)
         waits, self._waits = self._waits, []
-        for wait in waits:
-            self._channel.exchange.soon(partial(wait.claim(), error or cause))
+        outcomes = [wait.claim() for wait in waits]
 
-    def _stop_audio(self) -> None:
-        """Take the job's source or listener off the leg, while the leg is still there."""
+        def tell(_none: None = None) -> None:
+            for outcome in outcomes:
+                self._channel.exchange.soon(partial(outcome, error or cause))
+
+        if stopped is None:
+            tell()
+        else:
+            stopped.addCallback(tell)
+
+    def _stop_audio(self) -> Deferred[None] | None:
+        """Take the job's source or listener off the leg, while the leg is still there.
+
+        Returns what whoever waits for the job has to wait for besides, such as a file to be complete.
+        """
         leg = self._channel.leg
         if leg is not None and leg.endpoint is not None and self.transmits:
             leg.endpoint.stop_source()
+        return None

@@ -5,13 +5,18 @@ Owns: the checks of a request from outside, and where its responses go. Must not
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from telephony.interfaces import Address
+from telephony.sip.flow import WayBack
 from telephony.sip.message import Request
 from telephony.sip.session import ALLOW, SDP
-from telephony.sip.transport.base import TransportFlow, WayBack
 from telephony.sip.uri import OtherUri
+
+if TYPE_CHECKING:
+    from telephony.sip.transport.base import TransportFlow
 
 #: A status, and the header fields that go with it.
 Refusal = tuple[int, list[tuple[str, str]]]
@@ -96,7 +101,6 @@ class ConnectionBack:
 
     def send(self, data: bytes) -> None:
         """Send one response."""
-        flow = self._flow
-        if not flow.usable:
-            flow = self._flow = flow.listener.flow(self._elsewhere)
-        flow.send(data)
+        if not self._flow.usable:
+            self._flow = self._flow.listener.flow(self._elsewhere)
+        self._flow.send(data)

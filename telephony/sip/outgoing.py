@@ -94,15 +94,25 @@ class OutgoingSession(Session):
         self.feed(SessionInput.LOST, reason)
 
     def _take_stray(self, request: Request, transaction: ServerTransaction) -> None:
-        """Take a BYE that overtook its 2xx (R7a); anything else from an unknown fork is 481."""
+        """Take a request of a fork that hasn't answered yet, or whose 2xx it overtook.
+
+        A 481 would end the dialog on the far side (RFC 5057 5.3), so it is kept for those that can't be ours.
+        """
         live = self._transaction is not None and self._transaction.state is not ClientState.TERMINATED
         tag = request.from_.tag or ""
-        if request.method == "BYE" and live and tag not in self._acks and len(self._early_byes) < MAX_FORKS:
+        if not live or tag in self._acks:
+            self._reply(transaction, request, 481)
+        elif request.method == "BYE" and len(self._early_byes) < MAX_FORKS:
             self._early_byes.add(tag)
             self._reply(transaction, request, 200)
-            self.feed(SessionInput.FAR_BYE, request)
-        else:
+            if self.dialog is None:
+                self.feed(SessionInput.FAR_BYE, request)  # R7a
+        elif self.state is not SessionState.PROCEEDING:
             self._reply(transaction, request, 481)
+        elif request.method == "INVITE":
+            self._reply(transaction, request, 491)  # R11: our own offer is pending (RFC 3261 14.2)
+        else:
+            self._take_other(request, transaction)
 
     def _contact(self) -> str:
         return self._contact_value

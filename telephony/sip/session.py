@@ -282,7 +282,6 @@ class Session(Machine[SessionState, SessionInput]):
         """Take a request, other than ACK and CANCEL, that has our tag."""
         transaction = self.core.transactions.accept(request, key, back)
         dialog = self._dialogs.get(request.from_.tag or "")
-        method = request.method
         if dialog is None:
             self._take_stray(request, transaction)
             return
@@ -292,19 +291,15 @@ class Session(Machine[SessionState, SessionInput]):
             self._reply(transaction, request, 500, headers=(("Retry-After", self._a_moment()),))
             return
         dialog.remote_cseq = number
-        if method == "BYE":
+        if request.method == "BYE":
             self._take_bye(request, transaction, dialog)
         elif dialog.over:
             self._reply(transaction, request, 481)
-        elif method == "INVITE":
+        elif request.method == "INVITE":
             assert isinstance(transaction, InviteServerTransaction)
             self._take_invite(request, transaction, dialog)
-        elif method == "INFO":
-            self._take_info(request, transaction)
-        elif method == "OPTIONS":
-            self._reply(transaction, request, 200, headers=(("Allow", ALLOW), ("Accept", SDP)))
         else:
-            self._reply(transaction, request, 405, headers=(("Allow", ALLOW),))
+            self._take_other(request, transaction)
 
     def _take_stray(self, request: Request, transaction: ServerTransaction) -> None:
         """Take a request that has our tag, but the peer's is one that we haven't met."""
@@ -322,8 +317,11 @@ class Session(Machine[SessionState, SessionInput]):
             del self._dialogs[dialog.remote_tag]
             self._reply(transaction, request, 200)
 
-    def _take_info(self, request: Request, transaction: ServerTransaction) -> None:
-        """Let the owner judge an INFO (RFC 6086); one without a body only asks whether we are there."""
+    def _take_other(self, request: Request, transaction: ServerTransaction) -> None:
+        """Answer OPTIONS; let the owner judge an INFO (RFC 6086), which without a body only asks if we are there."""
+        if request.method != "INFO":
+            self._reply(transaction, request, 200, headers=(("Allow", ALLOW), ("Accept", SDP)))
+            return
         judge = getattr(self.observer, "session_info", None)
         status = judge(self, request) if judge is not None else 415 if request.body else 200
         self._reply(transaction, request, status, headers=(("Accept", SDP),) if status == 415 else ())

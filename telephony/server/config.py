@@ -28,6 +28,15 @@ from telephony.server.applications import Application, Direction, load_applicati
 
 C = TypeVar("C")
 
+#: What mistakes are called that come from the command line, by their place in a file.
+_OPTION_OF = {
+    "sip.listen": "--listen",
+    "media.directory": "--media",
+    "records.file": "--records",
+    "service[0].application": "--app",
+    "service[0].name": "--app",
+}
+
 #: Sections that other parts of the interface speak of and that nothing here can serve yet.
 LATER = {
     "console": "the web console is",
@@ -352,7 +361,7 @@ def configuration_of(
     """Make the configuration of a server for one application, which takes every call, with three extra channels.
 
     Without ``media`` the directory is ``media`` in the current directory, or beside the application file if there is
-    one only there. Raises `ConfigurationError`; its paths are those of the configuration file.
+    one only there. Raises `ConfigurationError`, which names the options.
     """
     beside = Path(application).expanduser().parent
     if media is None:
@@ -373,7 +382,15 @@ def configuration_of(
         told["sip"] = {"listen": list(listen)}
     if records is not None:
         told["records"] = {"file": records}
-    return _structure("command line", told, _Files(Path.cwd()), public)
+    try:
+        return _structure("command line", told, _Files(Path.cwd()), public)
+    except ConfigurationError as error:
+        problems = [Problem(_option_of(one.where), one.text) for one in error.problems]
+        raise ConfigurationError("command line", problems) from None
+
+
+def _option_of(where: str) -> str:
+    return next((option for place, option in _OPTION_OF.items() if where.startswith(place)), where)
 
 
 def _structure(source: str, told: dict[str, Any], files: _Files, public: bool) -> Configuration:

@@ -182,6 +182,13 @@ class BadTests(ConfigurationCase):
         self.assertIn("records.file", self.problems('[records]\nfile = "no/such/file"'))
         self.assertIn("records.file", self.problems('[records]\nfile = "."'))
 
+    def test_command_line(self) -> None:
+        """Mistakes on the command line are called by the option they are in."""
+        error = self.assertRaises(
+            ConfigurationError, configuration_of, application="nope.py", listen=["ws:127.0.0.1:1"], records="no/such/x"
+        )
+        self.assertEqual({one.where for one in error.problems}, {"--app", "--listen", "--records"})
+
     def test_no_toml(self) -> None:
         """A file that is missing, no TOML, or no text."""
         self.assertIn("is no TOML", self.problems("[sip")[""])

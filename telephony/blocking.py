@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from telephony.media.tones import ToneManager
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -24,6 +23,7 @@ from telephony.call.channel import CallChannel
 from telephony.call.exchange import Exchange
 from telephony.errors import Error, Hangup, TelephonyError
 from telephony.facade import Facade, bare, reading
+from telephony.media.tones import ToneManager
 from telephony.reception import check_match, open_exchange, release
 from telephony.runner import Runner, at_once, shared_reactor_runner
 

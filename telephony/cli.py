@@ -7,7 +7,6 @@ inside the command, so that ``telephony --help`` is quick and starts no reactor.
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import click
@@ -55,4 +54,6 @@ def demo(as_json: bool) -> None:
 
     Needs no phone, no file and no network. Ends with status 0 only if all of that happened.
     """
-    sys.exit(import_module("telephony.demo").main(as_json=as_json))
+    from telephony.demo import main as run_demo
+
+    sys.exit(run_demo(as_json=as_json))

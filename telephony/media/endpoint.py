@@ -129,7 +129,7 @@ class Endpoint:
         self._running = True
         self.rtp.receiver = self
         self.rtp.on_digit = self._digit
-        self.rtp.catch_up()
+        self.rtp.resume()
         self._clock.add(self, self.rtp.ptime)
 
     def stop(self) -> None:
@@ -218,7 +218,7 @@ class Endpoint:
             self._heard.tick(rtp.ptime)
         if not self._running:  # a listener has ended the call
             return
-        if self.feed is None or not self.feed.flows(now):
+        if not ((self.feed is not None and self.feed.flows(now)) or rtp.ahead(now)):
             source = self._source
             if source is None:
                 rtp.send_audio(rtp.silence, rtp.frame)

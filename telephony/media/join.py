@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from telephony.codecs.g711 import CODECS
 from telephony.media.endpoint import Endpoint
-from telephony.media.players import AudioSource, dtmf_audio
+from telephony.media.players import KEY_MS, AudioSource, dtmf_audio
 from telephony.rtp.session import RtpSession
 
 #: Seconds without a packet after which a leg hears its own source again: a pause in speech is no hole in the stream.
@@ -30,7 +30,18 @@ class Path:
     the target hears its own source or silence.
     """
 
-    __slots__ = ("_at", "_fifo", "_first_packet", "_last", "_muted", "_newest", "_rtp", "_source", "_target", "active")
+    __slots__ = (
+        "_at",
+        "_fifo",
+        "_first_packet",
+        "_last",
+        "_muted_until",
+        "_newest",
+        "_rtp",
+        "_source",
+        "_target",
+        "active",
+    )
 
     def __init__(self, source: Endpoint, target: Endpoint, first_packet: Callable[[], None] | None) -> None:
         self._source: Endpoint | None = source
@@ -41,7 +52,7 @@ class Path:
         self._at = 0  # the source's timestamp of the first byte in the fifo
         self._newest = -1
         self._last = 0.0
-        self._muted = False
+        self._muted_until = 0.0
         self.active = False
         if source.out is not None:
             source.out.close()
@@ -66,7 +77,7 @@ class Path:
         if self.active:
             self.active = False
             self._fifo.clear()
-            self._rtp.catch_up()
+            self._rtp.resume()
             self._rtp.restart_relay()
 
     def flows(self, now: float) -> bool:
@@ -99,9 +110,9 @@ class Path:
         now: float,
     ) -> None:
         """Pass a packet of audio on."""
-        if self._muted or not (self.active or self._begin()):
-            return
         self._last = now
+        if now < self._muted_until or not (self.active or self._begin()):
+            return
         rtp = self._rtp
         table = None if codec == rtp.codec else CODECS[codec].translations[rtp.codec]
         samples = end - start
@@ -137,10 +148,10 @@ class Path:
         self, datagram: bytes, start: int, end: int, sequence: int, timestamp: int, marker: bool, now: float
     ) -> None:
         """Pass a packet of a telephone event on, with the target's payload type; without one see `digit`."""
+        self._last = now
         kind = self._rtp.event_payload_type
         if kind is None or not (self.active or self._begin()):
             return
-        self._last = now
         self._rtp.relay(kind, datagram, start, end, sequence, timestamp, marker, 0, now)
 
     def digit(self, digit: str) -> None:
@@ -149,11 +160,9 @@ class Path:
         if target is None or self._rtp.event_payload_type is not None or not (self.active or self._begin()):
             return
         self.pause()
-        self._muted = True
-        target.play(AudioSource(dtmf_audio(digit)), self._unmute)
-
-    def _unmute(self) -> None:
-        self._muted = False
+        # The tone begins with the target's next turn; the phone's own audio of the press is not heard over it.
+        self._muted_until = self._last + (KEY_MS + self._rtp.ptime) / 1000
+        target.play(AudioSource(dtmf_audio(digit)))
 
     def restarted(self) -> None:
         """Hear that the source's stream begins anew, or that the target's frames have changed."""

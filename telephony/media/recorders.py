@@ -368,7 +368,8 @@ def _both(frames: list[tuple[tuple[str, bytes], tuple[str, bytes]]]) -> tuple[Pc
 
 def _mixed(frames: list[tuple[tuple[str, bytes], tuple[str, bytes]]]) -> Pcm:
     one, other = _both(frames)
-    return np.clip(one.astype(np.int32) + other, -32768, 32767).astype(np.int16)
+    mix: Pcm = np.clip(one.astype(np.int32) + other, -32768, 32767).astype(np.int16)
+    return mix
 
 
 def _side_by_side(frames: list[tuple[tuple[str, bytes], tuple[str, bytes]]]) -> Pcm:

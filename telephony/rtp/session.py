@@ -13,11 +13,11 @@ from __future__ import annotations
 import random as random_module
 import struct
 from collections.abc import Callable
-from typing import Protocol
 
 from telephony.codecs.g711 import CODECS
 from telephony.errors import RemoteProtocolError
-from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived
+from telephony.interfaces import Address, Clock
+from telephony.rtp.interfaces import MediaPorts, RtpReceiver
 from telephony.rtp.latch import Latch, goes_on
 from telephony.rtp.packet import HEADER, HEADER_SIZE, MARKER, PLAIN, payload_bounds
 from telephony.rtp.reports import Reports
@@ -32,58 +32,9 @@ EVENT = "telephone-event"
 
 _TAIL = struct.Struct("!HII")
 _ALL = 0xFFFFFFFF
+#: By how much of a frame a source that takes over may be off its time before the timestamps make up for it.
+_SLACK = 0.75
 _NOWHERE: Address = ("", 0)
-
-
-class MediaPorts(Protocol):
-    """What a session needs of a pair of ports; `telephony.rtp.ports.PortPair` is one."""
-
-    @property
-    def address(self) -> Address:
-        """Where RTP is received."""
-
-    @property
-    def rtp(self) -> DatagramPort:
-        """The port for RTP."""
-
-    @property
-    def rtcp(self) -> DatagramPort:
-        """The port for RTCP."""
-
-    def receive(self, on_rtp: DatagramReceived, on_rtcp: DatagramReceived) -> None:
-        """Call these with each datagram from now on."""
-
-    def close(self) -> None:
-        """Give the ports back."""
-
-
-class RtpReceiver(Protocol):
-    """Who gets what a session accepts. ``datagram[start:end]`` is the payload.
-
-    ``sequence`` is extended beyond 16 bits and rises; a packet that comes late has a lower one, none comes twice.
-    ``now`` is the clock's time of arrival.
-    """
-
-    def audio(
-        self,
-        codec: str,
-        datagram: bytes,
-        start: int,
-        end: int,
-        sequence: int,
-        timestamp: int,
-        marker: bool,
-        now: float,
-    ) -> None:
-        """Take a packet of audio."""
-
-    def event(
-        self, datagram: bytes, start: int, end: int, sequence: int, timestamp: int, marker: bool, now: float
-    ) -> None:
-        """Take a packet of a telephone event; of each press there are many."""
-
-    def restarted(self) -> None:
-        """Hear that another stream begins: sequence and timestamps have no relation to what came before."""
 
 
 class RtpSession:
@@ -108,6 +59,7 @@ class RtpSession:
         "_held",
         "_latch",
         "_late",
+        "_lead",
         "_lost",
         "_mark",
         "_misdirected",
@@ -142,6 +94,7 @@ class RtpSession:
         "payload_type",
         "ptime",
         "receiver",
+        "resumes",
         "silence",
         "ssrc",
         "tap",
@@ -167,6 +120,8 @@ class RtpSession:
         self._sequence = random.getrandbits(16)
         self._timestamp = random.getrandbits(32)
         self._due = 0.0  # the time at which `_timestamp` is to be sent; 0: nothing has been sent
+        self._lead = 0.0  # seconds by which the timestamps are ahead of the time
+        self.resumes = False
         self._event_at = 0
         self._mark = True
         self._sending = False
@@ -252,7 +207,7 @@ class RtpSession:
             self._destination = self._latch.current or agreed.remote_rtp or _NOWHERE
         sending = agreed is not None and agreed.send and self._destination is not _NOWHERE
         if sending and not self._sending:
-            self.catch_up()
+            self.resume()
             self._rebase = True
         self._sending = sending
 
@@ -260,9 +215,12 @@ class RtpSession:
 
     def send_audio(self, payload: bytes, samples: int) -> None:
         """Send a frame of our own, the timestamp going on by ``samples``; while held only the timestamp does."""
+        now = self._clock.seconds()
+        if self.resumes:
+            self._take_over(now)
         timestamp = self._timestamp
         self._timestamp = (timestamp + samples) & _ALL
-        self._due = self._clock.seconds() + samples / RATE
+        self._due = now + samples / RATE
         if not self._sending:
             return
         packet = bytearray(HEADER_SIZE)
@@ -296,6 +254,8 @@ class RtpSession:
         ``first`` was called; time goes on by `skip`.
         """
         if first:
+            if self.resumes:
+                self._take_over(self._clock.seconds())
             self._event_at = self._timestamp
         if not self._sending or self.event_payload_type is None:
             return
@@ -309,14 +269,27 @@ class RtpSession:
         self.octets_sent += len(payload)
         self._send(packet, self._destination)
 
-    def catch_up(self) -> None:
-        """Set the timestamp to where it belongs when another source takes over: whole frames on since the last."""
+    def resume(self) -> None:
+        """Hear that another source takes over: its first frame gets the timestamp of its time, and the marker."""
+        self.resumes = self._mark = True
+
+    def ahead(self, now: float) -> bool:
+        """Tell whether a source that takes over does better to begin a frame later.
+
+        Sources have turns of their own, so each change may send a frame somewhat early; without this the timestamps
+        of a call with many changes would run away from the time.
+        """
+        return self.resumes and self._due > 0.0 and self._lead + self._due - now > _SLACK * self.frame / RATE
+
+    def _take_over(self, now: float) -> None:
+        """Move the timestamp, by whole frames, to where it belongs now."""
+        self.resumes = False
         if self._due:
-            behind = round((self._clock.seconds() - self._due) * RATE / self.frame)
-            if behind > 0:
-                self._timestamp = (self._timestamp + behind * self.frame) & _ALL
-                self._due += behind * self.frame / RATE
-        self._mark = True
+            late = now - self._due - self._lead
+            frames = max(0, int(late * RATE / self.frame + 1.0 - _SLACK))
+            self._timestamp = (self._timestamp + frames * self.frame) & _ALL
+            self._lead = frames * self.frame / RATE - late
+        self._due = now
 
     # -- relaying ------------------------------------------------------------------------------------------------
 
@@ -324,9 +297,9 @@ class RtpSession:
         """Map the next relayed packet anew: it follows our last one without a break, with the marker set."""
         self._rebase = True
 
-    def _map_relay(self, sequence: int, timestamp: int) -> None:
-        self.catch_up()
-        self._rebase = False
+    def _map_relay(self, sequence: int, timestamp: int, now: float) -> None:
+        self._take_over(now)
+        self._rebase = self._mark = False
         self._relay_from = sequence
         self._relay_sequence = self._sequence - sequence
         self._relay_timestamp = self._timestamp - timestamp
@@ -355,7 +328,7 @@ class RtpSession:
             self._rebase = True
             return False
         if self._rebase:
-            self._map_relay(sequence, timestamp)
+            self._map_relay(sequence, timestamp, now)
             marker = True
         elif sequence < self._relay_from:
             self._late += 1
@@ -392,7 +365,7 @@ class RtpSession:
             return False
         marker = self._rebase
         if marker:
-            self._map_relay(sequence, timestamp)
+            self._map_relay(sequence, timestamp, now)
         timestamp = (timestamp + self._relay_timestamp) & _ALL
         packet = bytearray(HEADER_SIZE)
         packet += payload

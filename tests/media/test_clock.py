@@ -1,6 +1,6 @@
 """The one timer of all audio (architecture rule 8)."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -146,6 +146,7 @@ class MediaClockTests(SynchronousTestCase):
         self.run_for(100)
         self.assertEqual((bank.flushed, len(stream.times)), (5, 5))
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(

@@ -202,7 +202,7 @@ class EndpointTests(SynchronousTestCase):
         del endpoint, rtp
         self.assertIsNone(gone())
 
-    @settings(max_examples=60)
+    @settings(deadline=None, max_examples=60)
     @given(st.data())
     def test_anything(self, data: st.DataObject) -> None:
         """I5, I10: whatever is played, stopped and held, packets sent are the time that we may send, over ptime."""

@@ -175,7 +175,8 @@ class JoinTests(JoinCase):
         self.assertEqual(self.b.bytes_heard()[-4:], [56, 57, 58, 59])
         self.assertTrue(self.b.unbroken())
         sequence, timestamp = self.a.shape()[had]
-        self.assertEqual((sequence, timestamp), (had, (had + 50) * 160))
+        self.assertEqual(sequence, had)
+        self.assertLessEqual(abs(timestamp - (had + 50) * 160), 160)
 
     def test_hold_audio(self) -> None:
         """R24: what is played to the other leg is heard while this one is held, and gives way when it resumes."""
@@ -331,7 +332,7 @@ class RepackingTests(JoinCase):
         self.assertEqual([n for n, _ in b.shape()], list(range(len(b.heard))))
         self.assertEqual({one.timestamp for one in events}, {(b.heard[0].timestamp + 480) & 0xFFFFFFFF})
 
-    @settings(max_examples=60)
+    @settings(deadline=None, max_examples=60)
     @given(
         st.sampled_from((10, 20, 30, 40, 50, 60)),
         st.sampled_from((10, 20, 30, 60)),

@@ -184,7 +184,7 @@ class DigitsSourceTests(PlayersCase):
         for digits in ("x", "1 2", "12;", "é"):
             self.assertRaises(ValueError, DigitsSource, digits)
 
-    @settings(max_examples=40)
+    @settings(deadline=None, max_examples=40)
     @given(st.text("0123456789ABCD*#,", max_size=8), st.sampled_from((10, 20, 30, 40, 60)), st.booleans())
     def test_any_keys(self, digits: str, ptime: int, events: bool) -> None:
         """All keys arrive, once each and in order, and the stream keeps its time (I10)."""

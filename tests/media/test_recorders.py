@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail, maybeDeferred
 from twisted.trial.unittest import SynchronousTestCase
@@ -281,6 +281,7 @@ class TwoWayTests(RecorderCase):
 
 
 class LoudnessTests(SynchronousTestCase):
+    @settings(deadline=None)
     @given(st.floats(-75, 3), st.sampled_from(("PCMA", "PCMU")))
     def test_the_same_as_decoded(self, level: float, codec: str) -> None:
         """The decision is that of `telephony.media.levels`, but for the last decibel."""

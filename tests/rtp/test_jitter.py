@@ -1,6 +1,6 @@
 """The jitter buffer: even frames from uneven packets."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -92,6 +92,7 @@ class JitterBufferTests(SynchronousTestCase):
         self.take(2)
         self.assertEqual([self.buffer.take() for _ in range(2)], [("PCMA", frame(1)), ("PCMU", frame(2))])
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.one_of(
@@ -112,6 +113,7 @@ class JitterBufferTests(SynchronousTestCase):
                 buffer.put("PCMA", *step)
                 self.assertLessEqual(sum(len(one[2]) for one in buffer._packets), 10 * FRAME + 1500)
 
+    @settings(deadline=None)
     @given(st.permutations(list(range(6))))
     def test_any_order_within_the_delay(self, order: list[int]) -> None:
         """Six packets in any order before the first is due come out in order, all of them."""

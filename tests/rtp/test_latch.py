@@ -1,6 +1,6 @@
 """Whose packets are taken (R22 of transfer.md)."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -86,6 +86,7 @@ class LatchTests(SynchronousTestCase):
         """A sequence number that goes on is a little ahead, never behind."""
         self.assertEqual([goes_on(one) for one in (0, 1, 499, 500, 65535)], [False, True, True, False, False])
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 20), st.floats(0.0, 0.3), st.floats(0.0, 2.0)), max_size=60))
     def test_a_blind_stranger(self, packets: list[tuple[int, float, float]]) -> None:
         """Once the signalled source has sent, nobody gets in who can't go on with its stream."""

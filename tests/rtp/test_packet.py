@@ -1,6 +1,6 @@
 """RTP packets as bytes (RFC 3550 section 5.1)."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -24,11 +24,13 @@ class PacketTests(SynchronousTestCase):
         packet = Packet(101, 0x0102, 0x03040506, 0x0708090A, b"\x05\x8a\x03\x20", marker=True)
         self.assertEqual(bytes(packet.to_bytes()), b"\x80\xe5\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x05\x8a\x03\x20")
 
+    @settings(deadline=None)
     @given(packets)
     def test_inverse(self, packet: Packet) -> None:
         """Writing and reading are inverse (RFC 3550 5.1)."""
         self.assertEqual(parse_packet(bytes(packet.to_bytes())), packet)
 
+    @settings(deadline=None)
     @given(packets, st.lists(st.integers(0, 0xFFFFFFFF), max_size=15), st.integers(0, 5), st.integers(0, 9))
     def test_contents_around_the_payload(self, packet: Packet, sources: list[int], words: int, padding: int) -> None:
         """CSRCs, a header extension and padding are passed over (RFC 3550 5.1, 5.3.1)."""
@@ -46,6 +48,7 @@ class PacketTests(SynchronousTestCase):
             data += bytes(padding - 1) + bytes((padding,))
         self.assertEqual(parse_packet(bytes(data)), packet)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=64))
     def test_garbage(self, data: bytes) -> None:
         """Whatever comes, it is a packet or a RemoteProtocolError, and the payload lies inside."""

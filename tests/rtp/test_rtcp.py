@@ -2,7 +2,7 @@
 
 import contextlib
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -33,11 +33,13 @@ class RtcpTests(SynchronousTestCase):
         )
         self.assertEqual(Description(1, "us").to_bytes().hex(), "81ca0003" + "00000001" + "01027573" + "00000000")
 
+    @settings(deadline=None)
     @given(st.lists(parts, min_size=1, max_size=5))
     def test_inverse(self, compound: list[Report | Description | Goodbye]) -> None:
         """A compound packet is read as it was written (6.1)."""
         self.assertEqual(parse_compound(b"".join(one.to_bytes() for one in compound)), compound)
 
+    @settings(deadline=None)
     @given(st.binary(max_size=120), st.integers(200, 204))
     def test_garbage(self, data: bytes, kind: int) -> None:
         """Whatever comes, nothing but RemoteProtocolError is raised (A.2)."""

@@ -155,7 +155,7 @@ class RelayTests(SessionCase):
         for n in range(3):
             self.assertTrue(self.relay(70000 + n, 5000 + 160 * n))
             self.wire.clock.advance(0.02)
-        self.rtp.catch_up()
+        self.rtp.resume()
         self.speak(1)
         self.assertEqual(
             self.shape(),
@@ -329,7 +329,7 @@ class ReceivingTests(SessionCase):
         self.speak(1)
         self.assertEqual((len(self.far.packets), self.far.packets[0].marker), (1, True))
 
-    @settings(max_examples=200)
+    @settings(deadline=None, max_examples=200)
     @given(st.lists(st.tuples(st.booleans(), st.binary(max_size=60)), max_size=20))
     def test_garbage(self, datagrams: list[tuple[bool, bytes]]) -> None:
         """Whatever comes to either port, nothing is raised and the call goes on."""

@@ -1,6 +1,6 @@
 """Telephone events (RFC 4733)."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -77,6 +77,7 @@ class PressTests(SynchronousTestCase):
         """A hook flash is no digit."""
         self.assertEqual(self.feed((0, packet(16, 160))), "")
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 9), st.integers(3, 8)), max_size=12), st.data())
     def test_any_loss_but_of_all(self, keys: list[tuple[int, int]], data: st.DataObject) -> None:
         """Whatever packets of a press are lost or doubled, as long as one comes, it is told once."""

@@ -406,6 +406,9 @@ class Phone:
             response.add("Unsupported", ", ".join(request.require))
             transaction.respond(response)
             return
+        if len(request.contacts) != 1:
+            transaction.reply(400, "One Contact Is Needed", to_tag=self.token())
+            return
         call = PhoneCall(self, request, outgoing=False)
         self._enter(call)
         call.arrived(transaction)

@@ -38,6 +38,7 @@ class PhoneDialog:
             response.to.tag,
         )
         dialog.sequence = invite.cseq.number
+        dialog.target = invite.uri
         dialog.routes = list(reversed(response.record_routes))
         dialog.refresh(response)
         return dialog

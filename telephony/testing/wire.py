@@ -279,6 +279,12 @@ class ServerTransaction:
         self._limit = self._resend = None
 
 
+def _check_addresses(message: Message) -> None:
+    """Raise RemoteProtocolError for a Contact or Record-Route that no dialog can be made of."""
+    for address in (*message.contacts, *message.record_routes):
+        address.parsed_uri  # noqa: B018
+
+
 class Wire:
     """A phone's end of the wire, on UDP and TCP of one address.
 
@@ -425,6 +431,8 @@ class Wire:
         transaction = self.clients.get((response.via.branch or "", response.cseq.method))
         for fault in response_faults(response, data, transaction.request if transaction else None):
             self.user.complain(fault)
+        response.check()
+        _check_addresses(response)
         if transaction is not None:
             transaction.came(response)
         elif response.cseq.method == "INVITE" and 200 <= response.status < 300:
@@ -442,6 +450,14 @@ class Wire:
         for fault in request_faults(request, data, way.transport):
             self.user.complain(fault)
         back = self._note_source(request, way)
+        try:
+            request.check()
+            _check_addresses(request)
+        except RemoteProtocolError as error:
+            self.garbage += 1
+            if request.method != "ACK":
+                self.send_once(respond(request, error.status), back)
+            return
         if request.method == "ACK":
             if known is not None and known.status >= 300:
                 if request.cseq.number != known.request.cseq.number or request.uri != known.request.uri:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.sip.message import Message, Request
@@ -579,3 +582,36 @@ class QuirkTests(PhoneCase):
         self.wait(self.bob, "answered")
         self.bob.hang_up()
         self.finish()
+
+
+class GarbageTests(PhoneCase):
+    @settings(max_examples=60, deadline=None)
+    @given(st.randoms(use_true_random=False))
+    def test_mangled(self, random: Random) -> None:
+        """Whatever arrives in the place of what was sent, a phone complains and does not raise."""
+        self.build()
+
+        def mangled(data: bytes) -> bytes:
+            kind = random.randrange(4)
+            if kind == 0:
+                return data
+            at = random.randrange(len(data) + 1)
+            if kind == 1:
+                return data[:at]
+            if kind == 2:
+                return data[:at] + random.randbytes(random.randrange(1, 9)) + data[at:]
+            lines = data.split(b"\r\n")
+            random.shuffle(lines)
+            return b"\r\n".join(lines)
+
+        deliver = self.network._arrive
+        self.network._arrive = lambda source, data, destination: deliver(  # type: ignore[method-assign]
+            source, mangled(data), destination
+        )
+        self.bob.auto_ring, self.bob.auto_answer = True, 0.5
+        self.alice.dial(self.bob.uri)
+        self.network.advance(3)
+        self.alice.hang_up()
+        self.network.advance(100)
+        self.alice.close()
+        self.bob.close()

@@ -25,7 +25,7 @@ from telephony.call.core import ChannelCore
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput
 from telephony.call.verbs import check_seconds, open_verb, verb
-from telephony.errors import Error, Hangup, RemoteProtocolError
+from telephony.errors import Error, RemoteProtocolError
 from telephony.media.join import Join
 
 #: `hang_up` and `reject` wait at most this long for IDLE (``api.md`` section 4).
@@ -118,10 +118,10 @@ class CallChannel(ChannelCore):
 
         Fires with the state, after ``seconds_ringtime`` seconds or as soon as the call is over.
         """
-        check_seconds("seconds_ringtime", seconds_ringtime)
-        wanted = check_codecs(codecs, self._exchange.codecs)
         self.require(Input.RING, "ring()")
         assert self._leg is not None
+        check_seconds("seconds_ringtime", seconds_ringtime)
+        wanted = check_codecs(codecs, self._exchange.codecs)
         if custom_ringtone is not None and negotiate_early_media:
             raise Error(
                 f"custom_ringtone={custom_ringtone!r}: ring tones of one's own are not built yet; leave it at None"
@@ -139,10 +139,10 @@ class CallChannel(ChannelCore):
 
         Fires with IDLE when the caller has gone, or never acknowledged it within 64*T1 (cause TIMEOUT).
         """
-        wanted = check_codecs(codecs, self._exchange.codecs)
-        headers = self.SIP.fields_to_send()
         self.require(Input.ANSWER, "answer()")
         assert self._leg is not None
+        wanted = check_codecs(codecs, self._exchange.codecs)
+        headers = self.SIP.fields_to_send()
         self._sending(partial(self._leg.answer, wanted, headers))
         self._give(Input.ANSWER)
         return self._wait(_CONNECTED, None, self._nothing, self._call_cancelled)
@@ -227,8 +227,7 @@ class CallChannel(ChannelCore):
     @verb
     def disconnect(self) -> Deferred[bool]:
         """Part two connected calls; fires with True, or with False when there was nothing to part."""
-        if self._state is State.IDLE:
-            raise Hangup("disconnect(): the call is gone, the channel is IDLE")
+        self.require(Input.MEDIA, "disconnect()")
         return succeed(self._part())
 
     # -- transfer ------------------------------------------------------------------------------------------------
@@ -278,7 +277,7 @@ class CallChannel(ChannelCore):
         first = [] if self._leg.agreed is None else [self._leg.agreed.codec]
         codecs = (*first, *(name for name in self._exchange.codecs if name not in first))
         if hops < 1:
-            other_call.refuse_to_dial("the caller's Max-Forwards is used up")
+            other_call.refuse_to_dial(call_to, "the caller's Max-Forwards is used up")
             transfer.feed(TransferInput.TARGET_OVER, TransferCause.FAIL)
         else:
             other_call.dial(call_to, target, caller, codecs, headers, hops)

@@ -112,9 +112,6 @@ class ChannelCore(Enumerations):
             leg.dial(target, caller, codecs, headers, max_forwards)
         except NoPorts as error:
             self._end(Input.GONE, Cause.NOCHANNELS, 0, str(error))
-            return
-        if leg.session is not None:
-            self.Details.call_id = leg.session.call_id
 
     def _call_expired(self) -> None:
         self._end(Input.GONE, Cause.TIMEOUT, 0, "seconds_timeout is over", lambda leg: leg.end(408, "Request Timeout"))
@@ -271,12 +268,17 @@ class ChannelCore(Enumerations):
         """End the call to a transfer's target, in whatever state it is; nothing when it is over already."""
         self._end(Input.GONE, cause, 0, reason, lambda leg: leg.end(status, reason))
 
-    def refuse_to_dial(self, reason: str) -> None:
+    def refuse_to_dial(self, call_to: str, reason: str) -> None:
         """Note a call that was never sent."""
-        self._begin(Details())
+        self._begin(Details(call_to=call_to))
         self._cause, self.Details.raw_reason = Cause.FAILED, reason
+        self._exchange.left(self)
 
     # -- LegOwner ------------------------------------------------------------------------------------------------
+
+    def leg_placed(self, call_id: str) -> None:
+        """Take the Call-ID of our INVITE."""
+        self.Details.call_id = call_id
 
     def leg_ringing(self, response: Response) -> None:
         """Take 180 to 183."""
@@ -323,9 +325,14 @@ class ChannelCore(Enumerations):
     def leg_over(self, ending: Ending) -> None:
         """Take the end of the leg, by the far end or by time."""
         transfer_cause = TransferCause.TARGETHANGUP
+        if ending.response is not None:
+            self.SIP.received_response(ending.response)
+            self.Details.message = ending.response
         if ending.how is How.REFUSED:
             cause = cause_of_status(ending.status)
             transfer_cause = transfer_cause_of_status(ending.status)
+        elif ending.how is How.NO_PORTS:
+            cause, transfer_cause = Cause.NOCHANNELS, TransferCause.FAIL
         elif ending.how is How.UNUSABLE:
             cause, transfer_cause = Cause.FAILED, TransferCause.FAIL
         elif ending.how is How.CANCELLED:
@@ -409,6 +416,9 @@ class ChannelCore(Enumerations):
         if new is old:
             return
         self._state = new
+        if new is State.IDLE:
+            # Every verb is over with the call: who hears of that first may use the next one at once.
+            self.running_verb = None
         for observer in tuple(self.observers):
             observer(self, old, new)
         due = [wait for until, wait in self._waits if new in until]

@@ -7,7 +7,7 @@ know applications, services or threads: `on_call` gets each inbound call, whoeve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -73,8 +73,8 @@ class Exchange:
         """Called with a channel in CALL_INCOMING for each inbound call; without it they get 480."""
         self.screen: Callable[[Request], Screen | None] | None = None
         """Asked about each INVITE before a channel is made for it."""
-        self.channels: set[ChannelCore] = set()
-        """The channels that have a call now."""
+        self.channels: dict[ChannelCore, None] = {}
+        """The channels that have a call now, in the order in which they got it (I9: no set is iterated)."""
         self.draining = False
         """Whether new calls from outside are refused; those from applications still go out."""
         self.closing = False
@@ -156,11 +156,11 @@ class Exchange:
 
     def entered(self, channel: ChannelCore) -> None:
         """Note that a channel has a call from now on."""
-        self.channels.add(channel)
+        self.channels[channel] = None
 
     def left(self, channel: ChannelCore) -> None:
         """Note that a channel's call is over."""
-        self.channels.discard(channel)
+        self.channels.pop(channel, None)
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call after the present message, timer or verb has been dealt with, in the order of asking.
@@ -200,6 +200,11 @@ class Exchange:
             if not ip_address(host).is_unspecified and (":" in host) == (":" in towards[0]):
                 return host
         return self.host.source_address(towards)
+
+    def reachable(self, addresses: Sequence[str]) -> str:
+        """Return the first of a name's addresses that is of a family we listen in, else the first."""
+        families = {":" in host for _transport, (host, _port) in self._listeners}
+        return next((one for one in addresses if (":" in one) in families), addresses[0])
 
     def advertised(self, address: str) -> str:
         """Return what is written into SDP for an address of ours: the public one behind a NAT, except on loopback."""

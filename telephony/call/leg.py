@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from telephony.errors import RemoteProtocolError
 from telephony.media.endpoint import Endpoint
-from telephony.rtp.ports import PortPair
+from telephony.rtp.ports import NoPorts, PortPair
 from telephony.rtp.session import RtpSession
 from telephony.sdp.negotiation import Agreed, Negotiation
 from telephony.sip.headers import NameAddr, format_reason
@@ -35,6 +35,7 @@ class How(Enum):
     """How a leg came to its end when it wasn't us who ended it."""
 
     REFUSED = "a final response of 300 or more, or none at all (status 0)"
+    NO_PORTS = "no RTP port was free when the target's name had been looked up"
     UNUSABLE = "a 2xx whose SDP can't be used, or none (R20); it has been acknowledged and ended"
     HUNG_UP = "BYE, or a dialog the far end no longer knows"
     CANCELLED = "CANCEL before our final response"
@@ -43,15 +44,19 @@ class How(Enum):
 
 @attrs.frozen
 class Ending:
-    """Why a leg is over: how, with the SIP status (0 without one) and its text."""
+    """Why a leg is over: how, with the SIP status (0 without one), its text, and the refusal when there was one."""
 
     how: How
     status: int = 0
     reason: str = ""
+    response: Response | None = None
 
 
 class LegOwner(Protocol):
     """What a leg tells the channel it belongs to. Nothing comes any more after `leg_over` or after `Leg.end`."""
+
+    def leg_placed(self, call_id: str) -> None:
+        """Our INVITE is on its way, with this Call-ID."""
 
     def leg_ringing(self, response: Response) -> None:
         """The far end sent 180 to 183."""
@@ -123,7 +128,9 @@ class Leg:
             return
         # Which of our addresses goes into the SDP depends on where the target is.
         self._locating = self._exchange.host.resolve(target.host)
-        self._locating.addCallback(lambda found: self._dial_at(found[0], target, caller, codecs, headers, max_forwards))
+        self._locating.addCallback(
+            lambda found: self._dial_at(self._exchange.reachable(found), target, caller, codecs, headers, max_forwards)
+        )
         self._locating.addErrback(self._not_found, target.host)
 
     def _dial_at(
@@ -146,10 +153,15 @@ class Leg:
             headers=list(headers),
             max_forwards=max_forwards,
         )
+        assert self.owner is not None
+        self.owner.leg_placed(self.session.call_id)
 
     def _not_found(self, failure: Failure, name: str) -> None:
         self._locating = None
         if self.owner is None:
+            return
+        if failure.check(NoPorts):
+            self._over(Ending(How.NO_PORTS, 0, failure.getErrorMessage()))
             return
         self._over(Ending(How.REFUSED, 0, f"the host name {name} leads nowhere: {failure.getErrorMessage()}"))
 
@@ -186,8 +198,8 @@ class Leg:
         """
         assert isinstance(self.session, IncomingSession) and self._negotiation is not None
         if self._early is not None:
-            body = self._negotiation.current()
-            self._negotiation.rollback()
+            # The 183 held the answer, and an offer has one answer only: the 200 repeats it (RFC 3261 13.2.1).
+            body, _agreed = self._negotiation.offered(self.session.request.body)
         elif self.session.request.body:
             body = self._answer_offer(codecs)
         else:
@@ -342,7 +354,7 @@ class Leg:
 
     def session_refused(self, session: Session, status: int, reason: str, response: Response | None) -> None:
         """Take the final refusal of our INVITE, or its silence."""
-        self._over(Ending(How.REFUSED, status, reason))
+        self._over(Ending(How.REFUSED, status, reason, response))
 
     def session_cancelled(self, session: Session, request: Request | None) -> None:
         """Take the caller's CANCEL."""

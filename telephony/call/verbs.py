@@ -22,9 +22,18 @@ T = TypeVar("T")
 
 
 class Busy(Protocol):
-    """An object with verbs of which one may run at a time."""
+    """An object with verbs of which one may run at a time.
+
+    It may set ``running_verb`` to None itself as soon as the verb's outcome is settled, before that is delivered.
+    """
 
     running_verb: str | None
+
+
+class _Running(str):
+    """The name of a verb that runs: equal to others of its name, but told apart from them."""
+
+    __slots__ = ()
 
 
 B = TypeVar("B", bound=Busy)
@@ -48,10 +57,12 @@ def verb(
                     "wait for it to end, or end it with hang_up()"
                 )
             )
-        self.running_verb = name
+        mark = self.running_verb = _Running(name)
 
         def over(result: Any) -> Any:
-            self.running_verb = None
+            # What runs by now may be another verb, of the same name even.
+            if self.running_verb is mark:
+                self.running_verb = None
             return result
 
         result: Deferred[Any] = maybeDeferred(method, self, *args, **kwargs)

@@ -123,26 +123,25 @@ class UdpPort:
     def doRead(self) -> None:  # noqa: N802 - Twisted's name
         """Read what has come, up to a bound, and pass it on."""
         received = self._received
-        for count in range(DRAIN_LIMIT):
+        counters = self.counters
+        for _ in range(DRAIN_LIMIT):
             sock = self._socket
             if sock is None:  # closed by what the last datagram caused
                 return
             try:
                 data, source = sock.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
-                if count:
-                    self.counters["received"] += count
                 return
             except OSError:
                 # An ICMP error of an earlier send, reported here; nothing to read, and no fault of this port.
-                self.counters["receive_errors"] += 1
+                counters["receive_errors"] += 1
                 continue
+            counters["received"] += 1
             try:
                 received(data, source[:2])
             except Exception:
                 # Nothing above may raise; should it, one datagram is lost and the port lives on.
                 self._log.failure("Unhandled fault at {port}", port=self.logPrefix())
-        self.counters["received"] += DRAIN_LIMIT
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """Free the socket when the reactor gives it up (at shutdown, or when the system closed it)."""

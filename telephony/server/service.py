@@ -194,12 +194,14 @@ class SignalWatch:
 
 def exchange_for(host: Host, configuration: Configuration) -> Exchange:
     """Make the exchange that a configuration asks for; it listens nowhere yet."""
+    # The limit is on calls that come in, and the switchboard keeps it; each may hold others of its own.
+    legs = 1 + max((one.extra_channels for one in configuration.services), default=0)
     return Exchange(
         host,
         advertise=configuration.sip.advertise,
         rtp_ports=configuration.rtp.ports,
         media_directory=configuration.media.directory,
-        max_calls=configuration.limits.max_calls,
+        max_calls=configuration.limits.max_calls * legs,
         call_seconds=configuration.limits.call_seconds,
     )
 

@@ -240,9 +240,8 @@ class ChannelCore(Enumerations):
         return TonePlayer(self, tone_manager)
 
     def set_transfer_cause(self, cause: TransferCause) -> None:
-        """Write down how the running transfer ended, once."""
-        if self._transfer_cause is TransferCause.NONE:
-            self._transfer_cause = cause
+        """Write down how the transfer ended; its table comes here once (I8)."""
+        self._transfer_cause = cause
 
     def transfer_joined(self) -> None:
         """The target has answered and the join is made."""

@@ -143,10 +143,16 @@ class Calls(RuleBasedStateMachine):
             channel.reject()
 
     def stepped(self, channel: ChannelCore, old: State, new: State) -> None:
-        """I7: each step is in the published graph."""
+        """I7: each step is in the published graph; rule 6: the caller's end is the target's."""
         self.notes.append((self.network.clock.seconds(), "", f"{channel.id} {new}"))
         if new not in states.TABLE[old].values():
-            self.wrong_steps.append(f"{channel.id}: {old} to {new}")
+            self.wrong_steps.append(f"I7: {channel.id}: {old} to {new}")
+        if (
+            new is State.IDLE
+            and old in (State.TRANSFERRING, State.TRANSFERRED)
+            and self.other.state() is not State.IDLE
+        ):
+            self.wrong_steps.append(f"rule 6: {channel.id} is over and its target's call is {self.other.state()}")
 
     def use(self, name: str, deferred: Deferred[Any], limit: float) -> None:
         """Note a verb that was called."""
@@ -368,7 +374,7 @@ class Calls(RuleBasedStateMachine):
         """Check what must hold at every moment."""
         if not hasattr(self, "network"):
             return
-        self.check(not self.wrong_steps, f"I7: {self.wrong_steps}")
+        self.check(not self.wrong_steps, "; ".join(self.wrong_steps))
         now = self.network.clock.seconds()
         for running in self.verbs:
             self.check(running.outcome is not None or now <= running.due, f"rule 7, I6: {running.name} did not end")

@@ -210,7 +210,9 @@ class ViaTests(SynchronousTestCase):
         victim = Peer(self.world.host, ("203.0.113.1", 5060))
         for trick in ("received=203.0.113.1", "received=203.0.113.1;rport=5060", "maddr=203.0.113.1"):
             self.bob.send(self.world.request("OPTIONS", Via=f"SIP/2.0/UDP 192.0.2.2;{trick};branch=z9hG4bK{trick[:5]}"))
-            self.assertEqual(self.bob.lines(), ["200 OPTIONS"])
+            answer = self.bob.one()
+            self.assertEqual(answer.status, 200)
+            self.assertIn(answer.via.received, (None, "192.0.2.2"))
         self.assertEqual(victim.lines(), [])
 
     def test_strange_responses(self) -> None:

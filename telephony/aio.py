@@ -101,6 +101,16 @@ class AioCallChannel(Facade[CallChannel]):
     retrievable_transfer = with_other(CallChannel.retrievable_transfer)
     retrieve_transferred_call = awaitable(CallChannel.retrieve_transferred_call)
     wait_for_transferred_call_retrieval = awaitable(CallChannel.wait_for_transferred_call_retrieval)
+    # Not built yet; they say so, each in its own words.
+    call_conference_room = awaitable(CallChannel.call_conference_room)
+    start_call_conference_room = awaitable(CallChannel.start_call_conference_room)
+    transfer_to_inbound_service = with_other(CallChannel.transfer_to_inbound_service)
+    transfer_to_conference_room = with_other(CallChannel.transfer_to_conference_room)
+    hold = awaitable(CallChannel.hold)
+    resume = awaitable(CallChannel.resume)
+    blind_transfer = awaitable(CallChannel.blind_transfer)
+    attended_transfer = with_other(CallChannel.attended_transfer)
+    wait_for_answer_machine = awaitable(CallChannel.wait_for_answer_machine)
 
     @property
     def id(self) -> str:

@@ -146,6 +146,16 @@ class UASCallChannel(Blocking[CallChannel]):
     retrievable_transfer = with_other(CallChannel.retrievable_transfer)
     retrieve_transferred_call = blocking(CallChannel.retrieve_transferred_call)
     wait_for_transferred_call_retrieval = blocking(CallChannel.wait_for_transferred_call_retrieval)
+    # Not built yet; they say so, each in its own words.
+    call_conference_room = blocking(CallChannel.call_conference_room)
+    start_call_conference_room = blocking(CallChannel.start_call_conference_room)
+    transfer_to_inbound_service = with_other(CallChannel.transfer_to_inbound_service)
+    transfer_to_conference_room = with_other(CallChannel.transfer_to_conference_room)
+    hold = blocking(CallChannel.hold)
+    resume = blocking(CallChannel.resume)
+    blind_transfer = blocking(CallChannel.blind_transfer)
+    attended_transfer = with_other(CallChannel.attended_transfer)
+    wait_for_answer_machine = blocking(CallChannel.wait_for_answer_machine)
 
     @property
     def id(self) -> str:

@@ -42,6 +42,9 @@ def check_call_to(call_to: object) -> SipUri:
         raise Error(f"call_to={call_to!r} can't be understood ({error}); {_BUILT}") from error
     if not isinstance(uri, SipUri):
         raise Error(f"call_to={call_to!r} is no address this server can call; {_BUILT}")
+    if not text.isascii():
+        # RFC 3261 25.1: anything else is written as an escape. A peer's own address is taken as it comes.
+        raise Error(f"call_to={call_to!r} has characters beyond ASCII; write them as escapes, like '%C3%BC'")
     if uri.headers:
         raise Error(
             f"call_to={call_to!r} carries header fields after '?'; put them in channel.SIP.HeaderFieldsToSend instead"
@@ -60,9 +63,16 @@ def check_call_from(call_from: object, default: str) -> NameAddr:
     if not isinstance(call_from, str):
         raise Error(f"call_from={call_from!r} is no caller; {allowed}")
     text = call_from.strip() or default
+    if any(mark in text for mark in "\r\n\0"):
+        raise Error(f"call_from={call_from!r} has a line break in it; {allowed}")
     if ":" not in text:
-        base = parse_name_addr(default).parsed_uri
-        if not isinstance(base, SipUri) or not text.isascii() or any(mark in text for mark in ' "<>@;?,\r\n\t'):
+        try:
+            base = parse_name_addr(default).parsed_uri
+        except RemoteProtocolError as error:
+            raise Error(
+                f"call_from={call_from!r} needs the default address, and {default!r} is none: {error}"
+            ) from error
+        if not isinstance(base, SipUri) or not text.isascii() or any(mark in text for mark in ' "<>@;?,\t'):
             raise Error(f"call_from={call_from!r} is no caller; {allowed}")
         port = "" if base.port is None else f":{base.port}"
         text = f"sip:{text}@{format_host(base.host)}{port}"
@@ -71,7 +81,7 @@ def check_call_from(call_from: object, default: str) -> NameAddr:
         parsed = address.parsed_uri
     except RemoteProtocolError as error:
         raise Error(f"call_from={call_from!r} can't be understood ({error}); {allowed}") from error
-    if not isinstance(parsed, SipUri):
+    if not isinstance(parsed, SipUri) or not address.uri.isascii():
         raise Error(f"call_from={call_from!r} is no SIP address; {allowed}")
     return NameAddr(address.display, address.uri, {})
 

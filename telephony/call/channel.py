@@ -24,6 +24,7 @@ from telephony.call.constants import (
 from telephony.call.core import ChannelCore
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput
+from telephony.call.unbuilt import UnbuiltVerbs
 from telephony.call.verbs import check_seconds, open_verb, verb
 from telephony.errors import Error, RemoteProtocolError
 from telephony.media.join import Join
@@ -37,7 +38,7 @@ _RETRIEVED = frozenset({State.ANSWERED, State.IDLE, State.ERROR})
 _IDLE = frozenset({State.IDLE})
 
 
-class CallChannel(ChannelCore):
+class CallChannel(ChannelCore, UnbuiltVerbs):
     """One call at a time, inbound or outbound; its verbs return Deferreds to ``await``.
 
     Every verb fires with the value that ``api.md`` names, or fails with `Error` (wrong state, bad argument; nothing
@@ -58,7 +59,7 @@ class CallChannel(ChannelCore):
     ) -> Deferred[State]:
         """Place a call; fires with the state when it was answered, failed or timed out (cause TIMEOUT)."""
         check_seconds("seconds_timeout", seconds_timeout)
-        self._start_call(call_to, call_from, codecs, live_speaker_detect)
+        self._start_call(call_to, call_from, codecs, live_speaker_detect, lsd_timeout_milliseconds)
         return self._wait(_CONNECTED, seconds_timeout, self._call_expired, self._call_cancelled)
 
     @verb
@@ -71,7 +72,7 @@ class CallChannel(ChannelCore):
         lsd_timeout_milliseconds: int = 7000,
     ) -> Deferred[State]:
         """Place a call and fire at once with the state; `wait_for_answer` tells what became of it."""
-        self._start_call(call_to, call_from, codecs, live_speaker_detect)
+        self._start_call(call_to, call_from, codecs, live_speaker_detect, lsd_timeout_milliseconds)
         return succeed(self._state)
 
     @open_verb
@@ -91,9 +92,12 @@ class CallChannel(ChannelCore):
         call_from: str,
         codecs: str | Sequence[str] | None,
         live_speaker_detect: LiveSpeakerDetectionSettings | None,
+        lsd_milliseconds: int,
     ) -> None:
         if self._state is not State.IDLE:
             raise Error(f"a call can be placed on an IDLE channel only; this one is {self._state}")
+        if not isinstance(lsd_milliseconds, int) or not 500 <= lsd_milliseconds <= 10_000:
+            raise Error(f"lsd_timeout_milliseconds={lsd_milliseconds!r} is out of range; allowed are 500 to 10000")
         if live_speaker_detect is not None:
             raise Error("live speaker detection is not built yet; leave live_speaker_detect at None")
         self._check_open()

@@ -160,7 +160,7 @@ class Leg:
         self._locating = None
         if self.owner is None:
             return
-        if failure.check(NoPorts):
+        if isinstance(failure.value, NoPorts):
             self._over(Ending(How.NO_PORTS, 0, failure.getErrorMessage()))
             return
         self._over(Ending(How.REFUSED, 0, f"the host name {name} leads nowhere: {failure.getErrorMessage()}"))

@@ -1,0 +1,114 @@
+"""Verbs of the interface that are not built yet (``api.md`` section 4).
+
+Owns: their names and signatures, so that an application that uses one hears what exists in its place instead of an
+AttributeError, and the facades know them already. Must not know channels: whoever builds one of them moves it to
+`telephony.call.channel`.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from twisted.internet.defer import Deferred
+
+from telephony.call.constants import State
+from telephony.call.verbs import open_verb
+from telephony.errors import Error
+
+_ROOMS = "conference rooms are not built yet; connect() lets two calls hear each other"
+_HOLD = "hold is not built yet; a FilePlayer or TonePlayer can play something to the caller meanwhile"
+_REFER = "REFER is not built yet; retrievable_transfer() hands the caller to somebody else and keeps hold of the call"
+
+
+def _refuse(name: str, instead: str) -> NoReturn:
+    raise Error(f"{name}(): {instead}")
+
+
+class UnbuiltVerbs:
+    """Each fails with an `Error` that names what exists, in every state of the channel; nothing is sent."""
+
+    @open_verb
+    def call_conference_room(
+        self,
+        conference_room_name: str,
+        talker_and_listener: bool = True,
+        conference_lifetime_control: object = None,
+        conference_party_media_settings: object = None,
+        seconds_timeout: float | None = 120,
+    ) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("call_conference_room", _ROOMS)
+
+    @open_verb
+    def start_call_conference_room(
+        self,
+        conference_room_name: str,
+        talker_and_listener: bool = True,
+        conference_lifetime_control: object = None,
+        conference_party_media_settings: object = None,
+    ) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("start_call_conference_room", _ROOMS)
+
+    @open_verb
+    def transfer_to_inbound_service(
+        self,
+        other_call: object,
+        call_to: str,
+        call_from: str = "",
+        ringback_tone: object = None,
+        seconds_timeout: float | None = 120,
+    ) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse(
+            "transfer_to_inbound_service",
+            "transfers to this server's own services are not built yet; retrievable_transfer() takes a SIP address",
+        )
+
+    @open_verb
+    def transfer_to_conference_room(
+        self,
+        other_call: object,
+        conference_room_name: str,
+        talker_and_listener: bool = True,
+        conference_lifetime_control: object = None,
+        conference_party_media_settings: object = None,
+        seconds_timeout: float | None = 120,
+    ) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("transfer_to_conference_room", _ROOMS)
+
+    @open_verb
+    def hold(self, music: object = None) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("hold", _HOLD)
+
+    @open_verb
+    def resume(self) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("resume", _HOLD)
+
+    @open_verb
+    def blind_transfer(self, call_to: str, seconds_timeout: float | None = 120) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("blind_transfer", _REFER)
+
+    @open_verb
+    def attended_transfer(self, other_call: object, seconds_timeout: float | None = 120) -> Deferred[State]:
+        """Not built yet: always an `Error`."""
+        _refuse("attended_transfer", _REFER)
+
+    @open_verb
+    def wait_for_answer_machine(
+        self,
+        milliseconds_min_beep_duration: int = 180,
+        milliseconds_post_beep_silence: int = 1000,
+        milliseconds_no_beep_silence: int = 4000,
+        seconds_timeout: float | None = 10,
+    ) -> Deferred[bool]:
+        """Not built yet: always an `Error`."""
+        _refuse(
+            "wait_for_answer_machine",
+            "answering machines are not detected yet; FileRecorder.record() with milliseconds_max_silence ends when "
+            "the far end has stopped talking",
+        )

@@ -89,6 +89,13 @@ class Calls(RuleBasedStateMachine):
     )
     def begin(self, seed: int, loss: float, jitter: float, tcp: bool, situation: str) -> None:
         """Put the phones and the server on a network, lead them into a situation, and let the network get worse."""
+        self.prepare(seed, tcp)
+        self.lead_to(situation)
+        for one in ("10.0.0.2", "10.0.0.3"):
+            self.network.link(SERVER, one, loss=loss, jitter=jitter, duplicate=loss / 3, reorder=loss / 3)
+
+    def prepare(self, seed: int, tcp: bool) -> None:
+        """Put the phones and the server on a network."""
         self.network = SimulatedNetwork(seed)
         self.exchange = Exchange(self.network.host(SERVER), call_seconds=600)
         for transport in ("udp", "tcp"):
@@ -109,9 +116,6 @@ class Calls(RuleBasedStateMachine):
         self.verbs: list[Running] = []
         self.wrong_steps: list[str] = []
         self.reinviting: set[PhoneCall] = set()
-        self.lead_to(situation)
-        for one in ("10.0.0.2", "10.0.0.3"):
-            self.network.link(SERVER, one, loss=loss, jitter=jitter, duplicate=loss / 3, reorder=loss / 3)
 
     def lead_to(self, situation: str) -> None:
         """Do what leads to one of `SITUATIONS`, so that the steps begin where the races are."""

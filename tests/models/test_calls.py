@@ -11,24 +11,37 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.models.audio import AudioCalls
 from tests.models.calls import Calls
 
 EXAMPLES = int(os.environ.get("TELEPHONY_EXAMPLES", "2000"))
 
 
+#: The audio model's share: its examples take longer.
+AUDIO_EXAMPLES = EXAMPLES // 5
+
+
 class ModelTests(SynchronousTestCase):
     """Random interleavings of everything."""
 
-    def test_calls(self) -> None:
-        """I1, I2, I4, I6, I7, I8 and rules 1, 2, 6, 7: signalling only, with loss, partitions and odd phones."""
+    def run_model(self, model: type[Calls], examples: int, steps: int) -> None:
+        """Draw examples; a failure is shrunk, and prints its ladder."""
         run_state_machine_as_test(
-            Calls,
+            model,
             settings=settings(
-                max_examples=EXAMPLES,
-                stateful_step_count=25,
+                max_examples=examples,
+                stateful_step_count=steps,
                 deadline=None,
                 print_blob=True,
                 phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
                 suppress_health_check=list(HealthCheck),
             ),
         )
+
+    def test_calls(self) -> None:
+        """I1, I2, I4, I6, I7, I8 and rules 1, 2, 6, 7: signalling only, with loss, partitions and odd phones."""
+        self.run_model(Calls, EXAMPLES, 25)
+
+    def test_audio(self) -> None:
+        """I3, I5, I10, and the others again: what the caller's ear gets, packet by packet."""
+        self.run_model(AudioCalls, AUDIO_EXAMPLES, 12)

@@ -113,26 +113,6 @@ class OutgoingTests(Scene):
         self.assertIs(self.out.cause(), Cause.NOANSWER)
         self.assertEqual(self.out.Details.raw_cause, 0)
 
-    def test_no_ports_is_nochannels(self) -> None:
-        """Section 3: no RTP port here is NOCHANNELS, and nothing is sent."""
-        self.exchange.ports._evens = range(20000, 20002, 2)
-        first = self.exchange.channel()
-        self.run_until(first.start_call(self.bob.uri))
-        self.assertIs(self.run_until(self.out.call(self.bob.uri), 5), State.IDLE)
-        self.assertIs(self.out.cause(), Cause.NOCHANNELS)
-        self.assertEqual(self.out.Details.raw_cause, 0)
-        self.assertEqual(self.out.Details.call_to, self.bob.uri)
-        self.advance(1)
-        self.assertEqual(len(self.requests(self.bob, "INVITE")), 1, "the first call's only")
-
-    def test_no_ports_for_a_name_is_nochannels(self) -> None:
-        """Section 3: the same where the target's name had to be looked up first."""
-        self.network.names["bob.example"] = ["10.0.1.2"]
-        self.exchange.ports._evens = range(20000, 20002, 2)
-        self.run_until(self.exchange.channel().start_call(self.bob.uri))
-        self.assertIs(self.run_until(self.out.call("sip:bob@bob.example:5060"), 5), State.IDLE)
-        self.assertIs(self.out.cause(), Cause.NOCHANNELS)
-
     def test_host_name(self) -> None:
         """Section 4: a target with a host name is looked up; its Details are those of any other call."""
         self.network.names["bob.example"] = ["10.0.1.2"]

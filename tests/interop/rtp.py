@@ -1,0 +1,146 @@
+"""An RTP end for a SIPp call: SIPp signals, this talks and listens, so that the audio can be judged.
+
+It sends a tone to whoever sends to it first, from then on, and puts together what it hears by the timestamps.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Any
+
+import numpy as np
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import LoopingCall
+
+from telephony.codecs.g711 import CODECS, Pcm
+from telephony.testing.sounds import tone
+
+#: Payload types of RFC 3551.
+NAMES = {0: "PCMU", 8: "PCMA"}
+FRAME = 160
+
+
+class _Ear(DatagramProtocol):
+    """Hands packets on; one for each port that is tried."""
+
+    def __init__(self, end: RtpEnd) -> None:
+        self._end = end
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """Take a packet."""
+        self._end.take(datagram, addr)
+
+
+class RtpEnd:
+    """One end of a call's audio: ``payload_type`` and ``frequency`` are what it sends. `listen` it, `close` it."""
+
+    def __init__(self, reactor: Any, payload_type: int, frequency: int) -> None:
+        self._reactor = reactor
+        self.payload_type = payload_type
+        codec = CODECS[NAMES[payload_type]]
+        self._sound = codec.encode(tone(frequency, level=-9.0))
+        self._sending: LoopingCall | None = None
+        self._sent = 0
+        self._ports: list[Any] = []
+        self._port: Any = None
+        self.source: tuple[str, int] | None = None
+        self.packets: list[tuple[int, int, int, int, bytes]] = []
+        """What came: payload type, sequence number, timestamp, SSRC, payload."""
+        self.strangers = 0
+        """Packets from elsewhere than the first one."""
+
+    def listen(self, interface: str) -> int:
+        """Bind an even port for RTP and the next one for RTCP; return the even one."""
+        while True:
+            port = self._reactor.listenUDP(0, _Ear(self), interface=interface)
+            number: int = port.getHost().port
+            self._ports.append(port)
+            if number % 2 == 0:
+                try:
+                    self._ports.append(self._reactor.listenUDP(number + 1, DatagramProtocol(), interface=interface))
+                except OSError:
+                    continue
+                else:
+                    break
+        # Ports that were tried stay taken until the end: so each try finds another one.
+        self._port = port
+        return number
+
+    async def close(self) -> None:
+        """Stop, and free the ports."""
+        if self._sending is not None and self._sending.running:
+            self._sending.stop()
+        for port in self._ports:
+            await port.stopListening()
+
+    def take(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        """Take a packet; the first one says where to send."""
+        if self.source is None:
+            self.source = addr[:2]
+            self._sending = LoopingCall(self._send)
+            self._sending.clock = self._reactor
+            self._sending.start(0.02)
+        if addr[:2] != self.source:
+            self.strangers += 1
+            return
+        kind, sequence, timestamp, ssrc = struct.unpack_from("!xBHII", datagram)
+        self.packets.append((kind & 0x7F, sequence, timestamp, ssrc, datagram[12:]))
+
+    def _send(self) -> None:
+        start = self._sent * FRAME % len(self._sound)
+        header = struct.pack("!BBHII", 0x80, self.payload_type, self._sent & 0xFFFF, self._sent * FRAME, 0x5EED)
+        self._port.write(header + self._sound[start : start + FRAME], self.source)
+        self._sent += 1
+
+    @property
+    def heard(self) -> Pcm:
+        """What was received, put together by timestamps; nothing was received where there is silence."""
+        audio = [one for one in self.packets if one[0] in NAMES]
+        if not audio:
+            return np.zeros(0, np.int16)
+        first = audio[0][2]
+        pieces = [((stamp - first) & 0xFFFFFFFF, CODECS[NAMES[kind]].decode(data)) for kind, _, stamp, _, data in audio]
+        pcm = np.zeros(max(at + len(piece) for at, piece in pieces), np.int16)
+        for at, piece in pieces:
+            pcm[at : at + len(piece)] = piece
+        return pcm
+
+    def faults(self) -> list[str]:
+        """Return what is wrong with the stream that came: it is one stream, whole and in order (I5, I10)."""
+        found = []
+        if len({ssrc for _, _, _, ssrc, _ in self.packets}) != 1:
+            found.append(f"SSRCs {sorted({ssrc for _, _, _, ssrc, _ in self.packets})}")
+        for before, after in zip(self.packets, self.packets[1:], strict=False):
+            if (after[1] - before[1]) & 0xFFFF != 1:
+                found.append(f"sequence number {after[1]} after {before[1]}")
+            if (after[2] - before[2]) & 0xFFFFFFFF != FRAME:
+                found.append(f"timestamp {after[2]} after {before[2]}")
+        if {kind for kind, *_ in self.packets} != {self.payload_type}:
+            found.append(f"payload types {sorted({kind for kind, *_ in self.packets})}")
+        if self.strangers:
+            found.append(f"{self.strangers} packets from elsewhere")
+        return found
+
+
+def free_port(interface: str) -> int:
+    """Return a port that was free just now for UDP and for TCP."""
+    family = socket.AF_INET6 if ":" in interface else socket.AF_INET
+    while True:
+        with socket.socket(family, socket.SOCK_DGRAM) as udp, socket.socket(family, socket.SOCK_STREAM) as tcp:
+            udp.bind((interface, 0))
+            number: int = udp.getsockname()[1]
+            try:
+                tcp.bind((interface, number))
+            except OSError:
+                continue
+            return number
+
+
+def has_ipv6() -> bool:
+    """Tell whether this machine has an IPv6 loopback address."""
+    try:
+        free_port("::1")
+    except OSError:
+        return False
+    return True

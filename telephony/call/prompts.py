@@ -31,7 +31,7 @@ class Prompts:
     def get(self, path: Path) -> Deferred[Clip]:
         """Fire with the file's audio, from the cache or decoded in a thread.
 
-        Fails with `Error` when the file holds no audio that can be decoded, OSError when it can't be read.
+        Fails with `Error` when the file holds no audio that can be decoded. Raises OSError when it is gone.
         """
         stat = path.stat()
         key = (str(path), stat.st_size, stat.st_mtime_ns)

@@ -64,8 +64,14 @@ class FilePlayer(Job):
             raise Error(f"{name}: there is no file {filename!r} in the media directory {exchange.media_directory}")
         self._channel.require_media(name, transmits=True)
         self._check_free(name)
+        try:
+            clip = exchange.prompts.get(path)
+        except OSError as error:  # it has gone since the look at it
+            raise Error(f"{name}: file {filename!r} can't be read: {error}") from error
         self._begin(barge_in, seconds)
-        self._decoding = exchange.prompts.get(path).addCallbacks(self._decoded, self._undecodable)
+        decoding = clip.addCallbacks(self._decoded, self._undecodable)
+        if not decoding.called:
+            self._decoding = decoding
 
     def _decoded(self, clip: Clip) -> None:
         self._decoding = None
@@ -159,6 +165,15 @@ class FileRecorder(Job):
             barge_in,
         )
         return succeed(self.state())
+
+    @open_verb
+    def stop(self) -> Deferred[JobCause]:
+        """End the recording (cause ABORTED); fires with the cause when the file is complete; harmless when none runs."""
+        if not self._active:
+            return succeed(self._cause)
+        complete = self._wait(None, stop_on_cancel=False)
+        self._finish(JobCause.ABORTED)
+        return complete
 
     def audio_detected_in_recording(self) -> bool:
         """Tell whether anything louder than silence is in the last recording, or in the running one so far."""

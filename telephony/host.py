@@ -30,8 +30,10 @@ from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived,
 
 T = TypeVar("T")
 
-#: How many datagrams a port reads before the reactor looks at its other sockets again.
+#: How many datagrams a port reads at most before the reactor looks at its other sockets again.
 DRAIN_LIMIT = 128
+#: A port that found no second datagram looks for one again at every so many.
+LOOK_EVERY = 8
 #: What is asked of the system for each UDP socket, in bytes; it may grant less (net.core.rmem_max).
 BUFFER_SIZE = 1 << 20
 #: The largest UDP payload there is.
@@ -58,11 +60,14 @@ def is_address(host: str) -> bool:
 class UdpPort:
     """A bound UDP socket in a reactor, draining up to `DRAIN_LIMIT` datagrams at a time.
 
+    How many it tries to read follows what it finds: a media port has one packet at a time, and a second read that
+    finds nothing would cost each packet a system call (an eighth of all that a relayed call costs).
+
     ``counters`` holds ``received``, ``sent``, ``send_errors`` and ``receive_errors``. IPv6 sockets take IPv6 only, so
     that an address family never changes its form on the way (no ``::ffff:192.0.2.1``).
     """
 
-    __slots__ = ("_address", "_log", "_reactor", "_received", "_socket", "counters")
+    __slots__ = ("_address", "_alone", "_limit", "_log", "_reactor", "_received", "_socket", "counters")
 
     def __init__(self, reactor: Any, address: Address, received: DatagramReceived) -> None:
         host, port = address
@@ -83,6 +88,8 @@ class UdpPort:
         self._address: Address = sock.getsockname()[:2]
         self._reactor = reactor
         self._received = received
+        self._limit = 1
+        self._alone = 0  # how often in a row one datagram was read and no second looked for
         self._log = Logger()
         self.counters: Counter[str] = Counter()
         reactor.addReader(self)
@@ -124,13 +131,16 @@ class UdpPort:
         """Read what has come, up to a bound, and pass it on."""
         received = self._received
         counters = self.counters
-        for _ in range(DRAIN_LIMIT):
+        limit = self._limit
+        for _ in range(limit):
             sock = self._socket
             if sock is None:  # closed by what the last datagram caused
                 return
             try:
                 data, source = sock.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
+                self._limit = 1
+                self._alone = 0
                 return
             except OSError:
                 # An ICMP error of an earlier send, reported here; nothing to read, and no fault of this port.
@@ -142,6 +152,9 @@ class UdpPort:
             except Exception:
                 # Nothing above may raise; should it, one datagram is lost and the port lives on.
                 self._log.failure("Unhandled fault at {port}", port=self.logPrefix())
+        self._alone += 1
+        if limit > 1 or self._alone == LOOK_EVERY:
+            self._limit = min(DRAIN_LIMIT, limit * 4)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """Free the socket when the reactor gives it up (at shutdown, or when the system closed it)."""

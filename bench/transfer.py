@@ -17,9 +17,12 @@ status 0 only if nothing was lost and every call went as it should.
 from __future__ import annotations
 
 import argparse
+import cProfile
 import json
 import os
+import pstats
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -70,7 +73,7 @@ class Server:
         self._runner = ReactorRunner(reactor)
         quiet = LogLevelFilterPredicate(defaultLogLevel=LogLevel.error)
         globalLogPublisher.addObserver(FilteringLogObserver(textFileLogObserver(sys.stderr), [quiet]))
-        globalLogPublisher.addObserver(FilteringLogObserver(self._fault, [quiet]))
+        globalLogPublisher.addObserver(FilteringLogObserver(self._fault, [quiet]))  # type: ignore[arg-type]
         self.exchange = Exchange(ReactorHost(reactor), max_calls=4 * MOST_CALLS)
         self.exchange.on_call = self._begin_thread if blocking else self._begin_coroutine
         self.address = self.exchange.listen(f"udp:{LOOPBACK}:0")
@@ -138,7 +141,7 @@ class Server:
 
     # What the generator asks
 
-    def run(self, commands: IO[str]) -> None:
+    def run(self, commands: IO[str], profile: cProfile.Profile | None) -> None:
         """Serve until told to stop, or until whoever gives the commands has gone."""
 
         def read() -> None:
@@ -148,7 +151,11 @@ class Server:
 
         threading.Thread(target=read, daemon=True).start()
         self._say({"address": self.address})
-        self.reactor.run(installSignalHandlers=False)
+        if profile is None:
+            self.reactor.run(installSignalHandlers=False)
+            return
+        profile.runcall(self.reactor.run, installSignalHandlers=False)
+        pstats.Stats(profile, stream=sys.stderr).sort_stats("tottime").print_stats(30)
 
     def _obey(self, command: str) -> None:
         if command == "stop":
@@ -188,12 +195,15 @@ class Server:
 class Child:
     """The server's process."""
 
-    def __init__(self, target: str, blocking: bool, core: int) -> None:
+    def __init__(self, target: str, options: argparse.Namespace, core: int) -> None:
         command = [sys.executable, __file__, "--serve", target, "--core", str(core)]
+        command.append("--blocking" if options.blocking else "--async")
+        if options.profile:
+            command.append("--profile")
         # Run as a script, this file has only its own folder on the path.
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
         self.process = subprocess.Popen(
-            [*command, "--blocking" if blocking else "--async"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -233,8 +243,8 @@ class Child:
             process.stdin.close()
         except OSError:
             pass  # it has ended already
-        for stop in (lambda: None, process.terminate, process.kill):
-            stop()
+        for signal_number in (0, signal.SIGTERM, signal.SIGKILL):
+            process.send_signal(signal_number)
             try:
                 return process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
@@ -280,7 +290,7 @@ class Run:
         options = self.options
         # The target's port has to be known before the server starts, and the server's before the phones can call.
         phones = Phones(options.calls, (LOOPBACK, 0), options.rate)
-        child = Child(f"sip:t@{LOOPBACK}:{phones.target_port}", options.blocking, self.cores[1])
+        child = Child(f"sip:t@{LOOPBACK}:{phones.target_port}", options, self.cores[1])
         try:
             phones.server = child.address
             return self._with(phones, child)
@@ -402,13 +412,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     flavour.add_argument("--async", dest="blocking", action="store_false", help="the application is a coroutine")
     flavour.add_argument("--blocking", dest="blocking", action="store_true", help="it runs in threads")
     parser.set_defaults(blocking=False)
+    parser.add_argument("--profile", action="store_true", help="say on stderr where the server's time went")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--core", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     raise_limit()
     if options.serve:
         os.sched_setaffinity(0, {options.core})
-        Server(options.serve, options.blocking).run(sys.stdin)
+        Server(options.serve, options.blocking).run(sys.stdin, cProfile.Profile() if options.profile else None)
         return 0
     run = Run(options)
     report = run.report()

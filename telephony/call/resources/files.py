@@ -168,7 +168,7 @@ class FileRecorder(Job):
 
     @open_verb
     def stop(self) -> Deferred[JobCause]:
-        """End the recording (cause ABORTED); fires with the cause when the file is complete; harmless when none runs."""
+        """End the recording (ABORTED); fires with the cause when the file is complete. Harmless when none runs."""
         if not self._active:
             return succeed(self._cause)
         complete = self._wait(None, stop_on_cancel=False)

@@ -258,6 +258,11 @@ class InviteClientTransaction(ClientTransaction):
 
     __slots__ = ()
 
+    def _report_break(self, reason: str) -> None:
+        failed, self.on_failure = self.on_failure, None
+        if failed is not None:
+            failed(TransactionFailure.TRANSPORT, reason)
+
     def _acknowledge(self, response: Response) -> None:
         """Send the ACK of a refusal, as part of this transaction (RFC 3261 17.1.1.3)."""
         request = self.request
@@ -440,7 +445,9 @@ INVITE_CLIENT: Table[ClientState, ClientInput] = {
         _CI.FAILURE: (_C.COMPLETED, (_Invite._answered, _Invite._acknowledge, _Invite._linger, _Invite._pass_up)),
         _CI.RESEND: (_C.CALLING, (_Invite._resend,)),
         _CI.GIVE_UP: (_C.TERMINATED, (_Invite._give_up,)),
-        _CI.BROKEN: (_C.TERMINATED, (_Invite._break,)),
+        # The INVITE may have arrived all the same: its 2xx, which then comes by a connection of the far end's own
+        # (18.2.2), is to be acknowledged.
+        _CI.BROKEN: (_C.ACCEPTED, (_Invite._answered, _Invite._linger_accepted, _Invite._report_break)),
         **ignored(_C.CALLING, _CI.QUIET),
     },
     _C.PROCEEDING: {

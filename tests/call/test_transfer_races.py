@@ -151,6 +151,19 @@ class BeforeTheAnswerTests(Scene):
         self.assertIs(self.network.run_until(verb, 60), State.ANSWERED)
         self.assert_outcome(State.ANSWERED, State.IDLE, TransferCause.FAIL, Cause.NOANSWER)
 
+    def test_connection_lost_before_any_response(self) -> None:
+        """Rule 1 and R5: the INVITE's connection breaks, which is FAIL; a 200 that comes after all: ACK, BYE."""
+        self.bob.quirks.trying = False
+        verb = self.transfer(call_to=self.bob.contact("TCP"))
+        self.network.run_until(self.bob.until("incoming"), 5)
+        self.assertEqual(self.network.reset_streams("10.0.0.1", self.bob.address[0]), 1)
+        self.assertIs(self.network.run_until(verb, 1), State.ANSWERED)
+        self.assert_outcome(State.ANSWERED, State.IDLE, TransferCause.FAIL, Cause.NOANSWER)
+        self.bob.answer()
+        self.network.advance(1)
+        self.assertEqual(len(self.requests(self.bob, "ACK")), 1)
+        self.assertEqual(len(self.requests(self.bob, "BYE")), 1)
+
     def test_r7a_bye_processed_before_the_200(self) -> None:
         """R7a: 200 to the early BYE, the 2xx is acknowledged, no BYE of ours; TARGETHANGUP."""
         self.bob.quirks.bye_before_200 = True

@@ -178,12 +178,19 @@ class ClientTests(TransactionCase):
         self.assertEqual(self.seen, ["481", "end"])
 
     def test_flow_fails(self) -> None:
-        """RFC 3261 17.1.4, 8.1.3.1: a failed flow ends what has no response; what has one waits on, for 18.2.2."""
+        """RFC 3261 17.1.4, 8.1.3.1: a failed flow ends what has no response; what has one waits on, for 18.2.2.
+
+        An INVITE stays for its late 2xx (rule 1), and for nothing else.
+        """
         for method in ("INVITE", "BYE"):
             self.seen.clear()
             transaction = self.start(request(method))
             transaction.flow_failed("refused")
-            self.assertEqual(self.seen, ["end", "TRANSPORT refused"])
+            self.receive(transaction, 180, 486, 200)
+            seen = ["TRANSPORT refused", "200"] if method == "INVITE" else ["end", "TRANSPORT refused"]
+            self.assertEqual(self.seen, seen)
+            self.pass_time(40)
+            self.assertEqual(self.seen, [*seen, "end"] if method == "INVITE" else seen)
             self.seen.clear()
             transaction = self.start(request(method))
             self.receive(transaction, 100)

@@ -28,7 +28,7 @@ from telephony.call.resources import DTMFDetector, DTMFPlayer, FilePlayer, FileR
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput
 from telephony.call.verbs import Wait
-from telephony.errors import Error, Hangup
+from telephony.errors import Error, Hangup, RemoteProtocolError
 from telephony.interfaces import Clock, DelayedCall
 from telephony.media.join import Join
 from telephony.media.tones import ToneManager
@@ -295,7 +295,7 @@ class ChannelCore(Enumerations):
     def leg_answered(self, response: Response) -> None:
         """Take the target's 2xx."""
         self.SIP.received_response(response)
-        self.Details.connected_id = response.contacts[0].uri if response.contacts else ""
+        self.Details.connected_id = _contact_of(response)
         self.Details.message = response
         self._connected()
         self._give(Input.ACCEPTED)
@@ -467,3 +467,12 @@ class ChannelCore(Enumerations):
     @staticmethod
     def _nothing() -> None:
         """Undo nothing: the verb only waited."""
+
+
+def _contact_of(response: Response) -> str:
+    """Return the address that an answer names as the far end's, "" where it names none that can be read."""
+    try:
+        contacts = response.contacts
+    except RemoteProtocolError:
+        return ""
+    return contacts[0].uri if contacts else ""

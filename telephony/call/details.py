@@ -10,6 +10,7 @@ import attrs
 
 from telephony.call.constants import CallFarEndType
 from telephony.errors import Error
+from telephony.sip.grammar import check_writable
 from telephony.sip.message import Message, Request, Response
 
 
@@ -56,12 +57,16 @@ class SIPHeaderField:
             self.add_value(value)
 
     def add_value(self, header_value: str) -> None:
-        """Add another value. A CR or LF in it is an `Error`."""
-        if not isinstance(header_value, str) or any(mark in header_value for mark in "\r\n\0"):
+        """Add another value. A CR or LF in it is an `Error`, and so is what has no encoding (half a surrogate)."""
+        try:
+            if not isinstance(header_value, str):
+                raise ValueError
+            check_writable(header_value)
+        except ValueError:
             raise Error(
-                f"the value {header_value!r} can't be sent in the header field {self._name}: "
+                f"the value {header_value!a} can't be sent in the header field {self._name}: "
                 "give a string without line breaks"
-            )
+            ) from None
         self._values.append(header_value)
 
     def get_name(self) -> str:

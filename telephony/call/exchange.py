@@ -63,10 +63,11 @@ class Exchange:
         self.max_calls = max_calls
         self.call_seconds = call_seconds
         self.tone_manager = ToneManager()
+        self.timers = timers or Timers()
         self.media_clock = MediaClock(host.clock)
         self.ports = PortPool(host, *rtp_ports)
         self.prompts = Prompts(host)
-        self.user_agent = UserAgent(host, timers=timers or Timers(), advertise=advertise)
+        self.user_agent = UserAgent(host, timers=self.timers, advertise=advertise)
         self.user_agent.on_invite = self._arrived
         self.user_agent.screen = self._screened
         self.on_call: Callable[[CallChannel], None] | None = None
@@ -144,8 +145,15 @@ class Exchange:
 
     def _hand_over(self, channel: CallChannel) -> None:
         # A caller that has gone by now is handed over all the same: the record of its call is to be written.
-        if self.on_call is not None:
+        if self.on_call is None:
+            return
+        try:
             self.on_call(channel)
+        except Exception:
+            # Nobody has the call, so nobody would ever answer or refuse it.
+            self.log.failure("An incoming call could not be handed over")
+            if channel.unanswered:
+                channel.reject(raw_cause="500")
 
     # -- for channels and legs -----------------------------------------------------------------------------------
 
@@ -213,9 +221,10 @@ class Exchange:
     # -- the end -------------------------------------------------------------------------------------------------
 
     def close(self) -> Deferred[None]:
-        """Hang up every call, then free every socket; fires when that is done, at the latest after 64*T1.
+        """Hang up every call, then free every socket; fires when that is done, at the latest after 64*T1 and T2.
 
-        Calling it again gives the same outcome.
+        For T2 it waits for answers to what was sent last: on UDP a BYE may have to be sent again. Calling it again
+        gives the same outcome.
         """
         if self._closed is not None:
             waiting: Deferred[None] = Deferred()
@@ -227,7 +236,8 @@ class Exchange:
         for channel in tuple(self.channels):
             channel.release()
         done = DeferredList(goodbyes)
-        done.addCallback(lambda _states: self.user_agent.close())
+        done.addCallback(lambda _states: self.user_agent.settle(self.timers.t2))
+        done.addCallback(lambda _none: self.user_agent.close())
         done.addCallback(self._closed_now)
         outcome: Deferred[None] = Deferred()
         self._closed.addCallback(lambda _none: outcome.callback(None))

@@ -24,7 +24,7 @@ from telephony.sip.headers import NameAddr, format_reason
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Request, Response
 from telephony.sip.outgoing import OutgoingSession
-from telephony.sip.session import Session, SessionRefusal
+from telephony.sip.session import MAX_FORKS, Session, SessionRefusal
 from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
@@ -143,7 +143,12 @@ class Leg:
         max_forwards: int,
     ) -> None:
         self._locating = None
-        self._open_media(self._exchange.media_address((where, target.port or 5060)), codecs)
+        try:
+            ours = self._exchange.media_address((where, target.port or 5060))
+        except OSError as error:
+            self._over(Ending(How.REFUSED, 0, f"there is no way to {where}: {error.strerror or error}"))
+            return
+        self._open_media(ours, codecs)
         assert self._negotiation is not None
         self.session = self._exchange.user_agent.invite(
             target,
@@ -326,7 +331,8 @@ class Leg:
             agreed = self._negotiation.preview(response.body)
         except RemoteProtocolError:
             return  # the 200 decides; what can't be used early is simply not heard
-        self._early_answers.setdefault(fork, response.body)
+        if len(self._early_answers) < MAX_FORKS:
+            self._early_answers.setdefault(fork, response.body)
         if self._early is None:
             # RFC 3960 3.2: what this fork sends is heard; we send nothing before the answer.
             self._early = fork
@@ -408,8 +414,8 @@ class Leg:
         self.owner.leg_changed()
 
     def session_info(self, session: Session, request: Request) -> int:
-        """Refuse what an INFO carries: nothing is read from it yet (RFC 6086 section 4.2.2)."""
-        return 415
+        """Refuse what an INFO carries: nothing is read from it yet (RFC 6086 4.2.2); an empty one asks nothing."""
+        return 415 if request.body else 200
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         """Take the far end's BYE."""

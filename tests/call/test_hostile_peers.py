@@ -7,7 +7,7 @@ from telephony.call.constants import Cause, State, TransferCause
 from telephony.call.details import SIPHeaderField
 from telephony.errors import Error
 from telephony.interfaces import Address
-from telephony.sip.message import Message, Response
+from telephony.sip.message import Message, Request, Response
 from telephony.sip.session import MAX_FORKS
 from telephony.testing.phone_call import CallState
 from tests.call.scene import Scene
@@ -72,6 +72,14 @@ class HostilePeerTests(Scene):
         self.assertEqual(len(leg._early_answers), MAX_FORKS)
         self.bob.answer()
         self.assertIs(self.run_until(verb, 1), State.TRANSFERRED)
+
+    def test_info_that_asks_nothing(self) -> None:
+        """RFC 2976 2.2: an INFO without a body is 200; RFC 6086 4.2.2: what one carries is 415 while nobody reads it."""
+        self.transferred()
+        leg = self.channel.leg
+        assert leg is not None and leg.session is not None
+        for body, status in ((b"", 200), (b"Signal=5", 415)):
+            self.assertEqual(leg.session_info(leg.session, Request("INFO", "sip:3300@10.0.0.1", body)), status)
 
     def test_header_value_without_an_encoding(self) -> None:
         """Section 6: half a surrogate can't be sent, and is refused when it is given; what a peer sent can be read."""

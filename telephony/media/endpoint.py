@@ -218,7 +218,7 @@ class Endpoint:
             self._heard.tick(rtp.ptime)
         if not self._running:  # a listener has ended the call
             return
-        if not ((self.feed is not None and self.feed.flows(now)) or rtp.ahead(now)):
+        if not ((self.feed is not None and self.feed.flows()) or rtp.ahead(now)):
             source = self._source
             if source is None:
                 rtp.send_audio(rtp.silence, rtp.frame)

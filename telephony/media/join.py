@@ -14,8 +14,9 @@ from telephony.media.endpoint import Endpoint
 from telephony.media.players import KEY_MS, AudioSource, dtmf_audio
 from telephony.rtp.session import RtpSession
 
-#: Seconds without a packet after which a leg hears its own source again: a pause in speech is no hole in the stream.
-PAUSE = 0.5
+#: Milliseconds of turns without a packet after which a leg hears its own source again: a pause in speech is no hole in
+#: the stream. Turns and not time, since a process that was held up finds its packets waiting behind its turns.
+PAUSE_MS = 500
 #: How many frames of a gap are filled with silence when packets are cut anew; after a longer one it begins again.
 _FILL = 4
 
@@ -37,6 +38,7 @@ class Path:
         "_last",
         "_muted_until",
         "_newest",
+        "_quiet_ms",
         "_rtp",
         "_source",
         "_target",
@@ -52,6 +54,7 @@ class Path:
         self._at = 0  # the source's timestamp of the first byte in the fifo
         self._newest = -1
         self._last = 0.0
+        self._quiet_ms = 0
         self._muted_until = 0.0
         self.active = False
         if source.out is not None:
@@ -80,10 +83,12 @@ class Path:
             self._rtp.resume()
             self._rtp.restart_relay()
 
-    def flows(self, now: float) -> bool:
-        """Tell whether the target hears the source now; asked at each of the target's turns."""
-        if self.active and now - self._last > PAUSE:
-            self.pause()
+    def flows(self) -> bool:
+        """Tell whether the target hears the source now; asked once at each of the target's turns."""
+        if self.active:
+            self._quiet_ms += self._rtp.ptime
+            if self._quiet_ms > PAUSE_MS:
+                self.pause()
         return self.active
 
     def _begin(self) -> bool:
@@ -111,6 +116,7 @@ class Path:
     ) -> None:
         """Pass a packet of audio on."""
         self._last = now
+        self._quiet_ms = 0
         if now < self._muted_until or not (self.active or self._begin()):
             return
         rtp = self._rtp
@@ -149,6 +155,7 @@ class Path:
     ) -> None:
         """Pass a packet of a telephone event on, with the target's payload type; without one see `digit`."""
         self._last = now
+        self._quiet_ms = 0
         kind = self._rtp.event_payload_type
         if kind is None or not (self.active or self._begin()):
             return

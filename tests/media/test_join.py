@@ -203,6 +203,18 @@ class JoinTests(JoinCase):
         self.assertLessEqual(abs(self.b.shape()[-1][1] - 103 * 160), 160)
         self.assertTrue(self.b.heard[-1].marker)
 
+    def test_a_process_held_up(self) -> None:
+        """Whoever talks is heard after the process was held up for longer than a pause is: no silence comes between."""
+        Join(self.a.endpoint, self.b.endpoint)
+        self.talk(self.a, range(1, 4))
+        self.legs.wire.clock.advance(0.8)  # nothing runs meanwhile: turns first, then what waits in the sockets
+        for n in range(4, 44):
+            self.a.say(n)
+        self.talk(self.a, range(44, 46))
+        self.assertEqual(self.b.bytes_heard(), [*range(1, 46)])
+        self.assertTrue(self.b.unbroken())
+        self.assertEqual([one.marker for one in self.b.heard].count(True), 1)
+
     def test_listeners_go_on(self) -> None:
         """A recording that was begun before goes on over the join, with both directions."""
         said, heard = Ear(), Ear()

@@ -74,7 +74,7 @@ class HostilePeerTests(Scene):
         self.assertIs(self.run_until(verb, 1), State.TRANSFERRED)
 
     def test_info_that_asks_nothing(self) -> None:
-        """RFC 2976 2.2: an INFO without a body is 200; RFC 6086 4.2.2: what one carries is 415 while nobody reads it."""
+        """RFC 2976 2.2: an INFO without a body is 200; what one carries is 415 while nobody reads it."""
         self.transferred()
         leg = self.channel.leg
         assert leg is not None and leg.session is not None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from twisted.internet.defer import Deferred, succeed
 
-from telephony.call.resources.job import Job, JobCause, JobState
+from telephony.call.resources.job import Job, JobCause, JobState, Resource
 from telephony.call.verbs import Wait, check_seconds, open_verb
 from telephony.errors import Error
 from telephony.interfaces import DelayedCall
@@ -26,13 +26,13 @@ DIGITS = frozenset("0123456789ABCD*#")
 BUFFER = 256
 
 
-class DTMFDetector:
+class DTMFDetector(Resource):
     """Collects the keys that the far end presses; each press once, however often it was sent."""
 
     Cause = JobCause
 
     def __init__(self, channel: ChannelCore) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._cause = JobCause.NONE
         self._buffer: deque[str] = deque(maxlen=BUFFER)
         self._wait: Wait[str] | None = None

@@ -5,6 +5,7 @@ Owns: a job's life from start to its one cause. Must not know what any job does 
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from telephony.call.constants import Word
 from telephony.call.verbs import Wait, check_seconds, open_verb
-from telephony.errors import Error
+from telephony.errors import Error, Hangup
 from telephony.interfaces import DelayedCall
 
 if TYPE_CHECKING:
@@ -42,7 +43,25 @@ class JobState(Word):
     ACTIVE = "active"
 
 
-class Job:
+class Resource:
+    """What belongs to a channel, and knows it.
+
+    Weakly: a channel goes with its last user then, at once, and waits for no garbage collector, whose pauses other
+    calls would hear.
+    """
+
+    def __init__(self, channel: ChannelCore) -> None:
+        self._to_channel = weakref.ref(channel)
+
+    @property
+    def _channel(self) -> ChannelCore:
+        channel = self._to_channel()
+        if channel is None:
+            raise Hangup("the channel that this belongs to is gone")
+        return channel
+
+
+class Job(Resource):
     """A resource of a channel that does one job at a time."""
 
     Cause = JobCause
@@ -55,7 +74,7 @@ class Job:
     bars_transfer: ClassVar[bool] = True
 
     def __init__(self, channel: ChannelCore) -> None:
-        self._channel = channel
+        super().__init__(channel)
         self._cause = JobCause.NONE
         self._active = False
         self._barge_in = False

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from telephony.call import constants, details, resources
 from telephony.call.channel import CallChannel
 from telephony.call.exchange import Exchange
+from telephony.call.verbs import check_seconds
 from telephony.errors import Error, Hangup, TelephonyError
 from telephony.facade import Facade, bare, reading
 from telephony.media.tones import ToneManager
@@ -64,13 +65,19 @@ def limit_of(verb: Callable[..., object]) -> Callable[[tuple[Any, ...], dict[str
         bound = signature.bind(None, *args, **kwargs)
         if named not in signature.parameters:
             return extra
-        seconds = bound.arguments.get(named, signature.parameters[named].default)
-        if seconds is None:
-            return None
-        # What is no number is for the verb to refuse, in its own words.
-        return seconds + extra if isinstance(seconds, int | float) else extra
+        return longest(bound.arguments.get(named, signature.parameters[named].default), extra)
 
     return limit
+
+
+def longest(seconds: object, extra: float) -> float | None:
+    """Return how long to wait for what has a limit of ``seconds`` of its own, or of None; ``extra`` is grace.
+
+    What is no number of 0 or more is for the verb to refuse, in its own words.
+    """
+    if seconds is None:
+        return None
+    return seconds + extra if isinstance(seconds, int | float) and seconds >= 0 else extra
 
 
 def blocking(verb: Callable[Concatenate[Any, P], Deferred[T]]) -> Callable[Concatenate[Any, P], T]:
@@ -379,9 +386,10 @@ class Telephony:
         takes is refused with 404. Raises `Error` when the phone is closed.
         """
         self._check_open()
-        limit = None if seconds_timeout is None else seconds_timeout + GRACE_SECONDS
         channel = self._runner.run(
-            "wait_for_call", lambda: self._reception.wait_for_call(match, seconds_timeout), limit
+            "wait_for_call",
+            lambda: self._reception.wait_for_call(match, seconds_timeout),
+            longest(seconds_timeout, GRACE_SECONDS),
         )
         return None if channel is None else UASCallChannel(channel, self._runner)
 
@@ -450,10 +458,10 @@ class Telephony:
             self._ended.chainDeferred(waiter)
             return waiter
 
+        check_seconds("seconds_timeout", seconds_timeout)
         if self._closed:
             return
-        limit = None if seconds_timeout is None else seconds_timeout
         try:
-            self._runner.run("wait", ended, limit)
+            self._runner.run("wait", ended, seconds_timeout)
         except Error:
             return

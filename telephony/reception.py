@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from telephony.call.constants import State
+from telephony.call.verbs import check_seconds
 from telephony.errors import Error
 from telephony.interfaces import Address, Clock, DelayedCall
 from telephony.sip.message import Request
@@ -143,8 +144,9 @@ class Reception:
         """Fire with the next call that ``match`` takes, in CALL_INCOMING; with None when the time is up.
 
         A call that came since the first wait for ``match`` is handed out at once, in the order of coming. Fails with
-        `Error` for a bad pattern, and when the phone is closed. Cancelling the Deferred ends the wait.
+        `Error` for a bad pattern or limit, and when the phone is closed. Cancelling the Deferred ends the wait.
         """
+        check_seconds("seconds_timeout", seconds_timeout)
         desk = self._desk(match)
         if desk.begin is not None:
             raise Error(f"calls to {match!r} are served by a function already; wait_for_call() would never see one")

@@ -104,7 +104,9 @@ class Outcome(Generic[T]):
     def wait(self, limit: float | None) -> bool:
         """In the waiting thread: wait until there is an outcome; False when ``limit`` seconds were not enough."""
         with self._condition:
-            return self._condition.wait_for(lambda: self._done, limit)
+            # Python's locks wait some three hundred years at most, and raise for more.
+            most = None if limit is None else min(limit, threading.TIMEOUT_MAX)
+            return self._condition.wait_for(lambda: self._done, most)
 
     def abandon(self) -> bool:
         """In the waiting thread: give up, unless there is an outcome after all; tells whether it gave up."""

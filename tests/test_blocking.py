@@ -73,6 +73,8 @@ class DerivationTests(SynchronousTestCase):
         self.assertIsNone(call(("sip:a@b",), {"seconds_timeout": None}))
         self.assertIsNone(limit_of(CallChannel.ring)((None,), {}))
         self.assertEqual(limit_of(CallChannel.hang_up)((), {}), 60 + GRACE_SECONDS)
+        for mistake in (-1, float("nan"), "5"):  # refused by the verb, which gets the time to say so
+            self.assertEqual(call(("sip:a@b", "", mistake), {}), GRACE_SECONDS)
         self.assertRaises(TypeError, call, (), {})
         self.assertRaises(TypeError, call, ("sip:a@b",), {"seconds": 1})
 

@@ -107,6 +107,12 @@ class ReceptionTests(SynchronousTestCase):
         for bad in ("", " 1", None, 3300):
             self.assertRaises(Error, self.reception.wait_for_call, bad)
 
+    def test_bad_limit(self) -> None:
+        """api.md 3: an argument mistake is an Error at the call; a wait that never was takes no call."""
+        for seconds in ("5", -1, float("nan"), True):
+            self.assertIn("seconds_timeout", str(self.assertRaises(Error, self.reception.wait_for_call, "1", seconds)))
+        self.assertIsNone(self.exchange.invite("1"))
+
     def test_early_call(self) -> None:
         """A call that comes before the program has asked for any is kept for a moment, then refused with 480."""
         self.assertIsNone(self.exchange.invite("1"))

@@ -63,6 +63,11 @@ class ReactorTests(TestCase):
         error = await self.assertFailure(self.in_thread(Deferred, 0.0), Error)
         self.assertIn("verb() did not end within 0 seconds", str(error))
 
+    async def test_beyond_what_a_lock_can_wait(self) -> None:
+        """api.md 4: any number of seconds is a limit, those that Python's locks refuse too."""
+        for limit in (float("inf"), 1e12):
+            self.assertEqual(await self.in_thread(lambda: succeed(1), limit), 1)
+
     def test_not_in_the_reactor_thread(self) -> None:
         """Rule 14: a wait in the reactor's own thread would never end; it is refused, and the verb isn't begun."""
         begun: list[int] = []

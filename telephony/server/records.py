@@ -128,6 +128,7 @@ class RecordFile:
 
 
 def append_lines(path: Path, lines: list[str]) -> None:
-    """Append lines to a file. Raises OSError."""
-    with path.open("a", encoding="utf-8") as file:
+    """Append lines of JSON to a file. Raises OSError."""
+    # A caller's address may hold bytes that were never text: they are written as JSON's own escapes.
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write("".join(line + "\n" for line in lines))

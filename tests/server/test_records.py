@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -84,6 +85,16 @@ class RecordFileTests(SynchronousTestCase):
         self.assertNotIn("\n", text)
         self.assertEqual(json.loads(text)["caller"], "sip:Zoë@example.com")
         self.assertEqual(json.loads(text)["seconds"], 1.235)
+
+    def test_bytes_that_are_no_text(self) -> None:
+        """RFC 3261 25.1: a From that isn't UTF-8 is in the record as it came, and costs no other record."""
+        odd = attrs.evolve(record(2), caller="sip:zo\udceb@example.com")
+        for one in (record(1), odd, record(3)):
+            self.file.write(one)
+        self.host.work()
+        self.assertEqual(self.ids(), ["1", "2", "3"])
+        lines = self.path.read_text("utf-8").splitlines()
+        self.assertEqual(json.loads(lines[1])["caller"], odd.caller)
 
     def test_disk_refuses(self) -> None:
         """A record that can't be written is counted and logged whole; the next one is tried."""

@@ -250,6 +250,17 @@ class LossTests(TcpCase):
         self.host.advance(0)
         self.assertEqual((self.host.wires, self.world.agent.counters["connections_too_slow"]), ([], 1))
 
+    def test_slow_peer_that_pings(self) -> None:
+        """RFC 5626 4.4.1: the answers to keep-alives wait as all else does, and a peer that reads none is given up."""
+        wire = self.host.connect(BOB_SOURCE)
+        wire.producer.pauseProducing()
+        for _ in range(tcp.MAX_QUEUE // 2 // 1000 + 1):
+            if wire.open:
+                wire.send(b"\r\n\r\n" * 1000)
+                wire.producer.pauseProducing()  # as Twisted does at each write while its buffer is full
+        self.host.advance(0)
+        self.assertEqual((self.host.wires, self.world.agent.counters["connections_too_slow"]), ([], 1))
+
     def test_too_many_connections(self) -> None:
         """Architecture, "Bounded everything": further connections are closed as they come."""
         self.patch(tcp, "MAX_CONNECTIONS", 2)

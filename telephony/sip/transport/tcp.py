@@ -159,9 +159,10 @@ class TcpFlow:
         self._fail(reason)
 
     def pace(self, paused: bool) -> None:
-        """Take note of whether the peer reads."""
-        self._paused = paused
-        self._pending = 0
+        """Take note of whether the peer reads; Twisted says so again at each write."""
+        if paused is not self._paused:
+            self._paused = paused
+            self._pending = 0
 
     def trace_received(self, data: bytes) -> None:
         """Trace a piece of the stream that came."""
@@ -260,8 +261,7 @@ class _Connection(Protocol):
         for message in messages:
             if isinstance(message, KeepAlive):
                 user.counters["keep_alives"] += 1
-                if self.transport is not None:
-                    self.transport.write(b"\r\n")  # RFC 5626 4.4.1
+                flow.send(b"\r\n")  # RFC 5626 4.4.1; by the flow, so that it counts when the peer doesn't read
             else:
                 user.message_received(message, flow)
         if broken is not None:

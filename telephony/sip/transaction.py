@@ -204,6 +204,11 @@ class ClientTransaction(_Timed[ClientState, ClientInput]):
         """End the transaction, unless a response has come."""
         self.feed(ClientInput.BROKEN, reason)
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether its final response is still to come."""
+        return self.state in (ClientState.CALLING, ClientState.PROCEEDING)
+
     def abandon(self) -> None:
         """Forget the transaction now: its user knows that no final response will come (RFC 3261 9.1)."""
         if self.state is not ClientState.TERMINATED:

@@ -52,6 +52,10 @@ from telephony.trace.events import TraceEvent
 Found = Callable[[Flow | None, str], None]
 
 
+#: How often `UserAgent.settle` looks, in seconds.
+SETTLE_EVERY = 0.05
+
+
 class UserAgent:
     """All of SIP on one host.
 
@@ -116,6 +120,24 @@ class UserAgent:
             self._listeners.append(tcp)
             return tcp.address
         raise ValueError(f"{transport!r} is no transport that exists here: udp, tcp")
+
+    def settle(self, seconds: float) -> Deferred[None]:
+        """Wait until every request of ours that is out has its answer, at most ``seconds``; never fails.
+
+        What is closed before that may leave a far end in a call: a BYE that got lost is not sent again.
+        """
+        settled: Deferred[None] = Deferred()
+        deadline = self.clock.seconds() + seconds
+
+        def look() -> None:
+            waiting = any(one.unanswered for one in self.transactions.client.values())
+            if waiting and self._closed is None and self.clock.seconds() < deadline:
+                self.clock.callLater(SETTLE_EVERY, look)
+            else:
+                settled.callback(None)
+
+        look()
+        return settled
 
     def close(self) -> Deferred[None]:
         """Close all ports and connections, and forget all sessions and transactions; nothing is sent for them.

@@ -10,6 +10,7 @@ from telephony.call.channel import CallChannel
 from telephony.call.constants import STATUS_OF_CAUSE, Cause, State, TransferCause, cause_of_status
 from telephony.errors import Error, Hangup
 from telephony.sip.message import Message, Request, Response
+from telephony.testing.case import SERVER
 from tests.call.scene import Scene
 
 
@@ -453,6 +454,22 @@ class CloseTests(Scene):
         self.assertEqual(self.exchange.channels, {})
         for verb in verbs:
             self.run_until(verb, 1)
+
+    def test_a_lost_bye_is_sent_again(self) -> None:
+        """RFC 3261 17.1.2.2: closing waits for the answer to what was sent last, so that no far end stays in a call."""
+
+        async def application(channel: CallChannel) -> State:
+            return await channel.answer()
+
+        self.run_application(application)
+        self.dial_in()
+        self.run_until(self.outcome, 5)
+        self.network.partition(SERVER, self.alice.address[0])
+        closed = self.exchange.close()
+        self.advance(0.2)
+        self.network.heal(SERVER, self.alice.address[0])
+        self.run_until(self.alice.until("ended"), 5)
+        self.run_until(closed, 5)
 
     def test_an_unacknowledged_answer(self) -> None:
         """Section 1: a call whose answer is still unacknowledged takes up to 64*T1, and then the BYE is sent."""

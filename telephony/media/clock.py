@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Protocol, TypeVar
 
+from twisted.logger import Logger
+
 from telephony.interfaces import Clock, DelayedCall
 
 #: Seconds and milliseconds between two slots of the grid.
@@ -47,6 +49,8 @@ class MediaClock:
     ``caught_up`` counts slots that were worked off late, ``skipped`` the turns that streams lost because the process
     was later than `CATCH_UP` slots.
     """
+
+    log = Logger()
 
     __slots__ = (
         "_banks",
@@ -161,7 +165,11 @@ class MediaClock:
                 worked = True
                 for stream in tuple(place):
                     if stream in place:  # not taken away by one before it
-                        stream.tick(now)
+                        try:
+                            stream.tick(now)
+                        except Exception:
+                            # A fault of ours must cost one turn of one call, not the audio of all.
+                            self.log.failure("A turn of {stream} raised", stream=stream)
         if worked:
             for bank in tuple(self._banks.values()):
                 bank.flush()

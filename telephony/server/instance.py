@@ -226,7 +226,11 @@ class Instance:
     def start(self) -> None:
         """Run ``main``, in a thread of its own or here on the loop as its style asks."""
         if self.service.application.style is Style.THREAD:
-            self._runner.start(f"{self.service.application.name} {self.id}", self._in_thread)
+            try:
+                self._runner.start(f"{self.service.application.name} {self.id}", self._in_thread)
+            except RuntimeError:  # the system has no thread left
+                self._log.failure("[{id}] main could not be started", id=self.id)
+                self._finish(ReturnCode.SERVER_FAULT)
         elif self._caller_gone():
             self._finish(ReturnCode.CALLER_GONE)
         else:

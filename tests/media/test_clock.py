@@ -125,6 +125,18 @@ class MediaClockTests(SynchronousTestCase):
         self.assertEqual((len(one.times) + len(two.times), len(added)), (1, 1))
         self.assertEqual(len(added[0].times), 3)
 
+    def test_a_turn_that_raises(self) -> None:
+        """Architecture rule 8: all audio hangs on one timer, which a fault in one call's turn must not stop."""
+
+        def fault() -> None:
+            raise ZeroDivisionError("on purpose")
+
+        broken, sound = self.add(), self.add()
+        broken.at_turn = fault
+        self.run_for(101)
+        self.assertEqual((len(broken.times), len(sound.times)), (5, 5))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 5)
+
     def test_another_length(self) -> None:
         """Adding a stream again gives it the other length."""
         stream = self.add()

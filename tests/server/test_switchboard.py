@@ -201,6 +201,17 @@ class InstanceTests(SwitchboardCase):
         self.assertIs(channel.state(), State.IDLE)
         self.assertEqual((call.hung_up, self.codes()), (1, [0]))
 
+    def test_no_thread_left(self) -> None:
+        """api.md 2: a fault inside the server is -9; the call is released and the instance takes no capacity."""
+
+        def start(_name: str, _function: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+        self.patch(self.runner, "start", start)
+        call = self.exchange.call("3301")
+        self.assertEqual((call.hung_up, self.codes(), self.board.instances), (1, [-9], {}))
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
+
     def behave(self, behave: Any) -> None:
         self.module("blocking")["behave"] = behave
         self.exchange.call("3301")

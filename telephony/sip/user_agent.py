@@ -66,6 +66,9 @@ class UserAgent:
     whoever takes it sets ``session.observer``. Without `on_invite` every INVITE is 480. `screen` may refuse an INVITE
     before anything is made for it: it returns a status and header fields, or None to let it in. `trace` gets every
     message in and out.
+
+    `counters` counts what comes and what is sent: each message that came is one of ``keep_alives``, ``garbage``,
+    ``requests`` and ``responses``; the other names say what became of some of them, and are never a peer's words.
     """
 
     log = Logger()
@@ -122,7 +125,7 @@ class UserAgent:
         raise ValueError(f"{transport!r} is no transport that exists here: udp, tcp")
 
     def settle(self, seconds: float) -> Deferred[None]:
-        """Wait until every request of ours that is out has its answer, at most ``seconds``; never fails.
+        """Wait until every request of ours has its answer and no connection opens, at most ``seconds``; never fails.
 
         What is closed before that may leave a far end in a call: a BYE that got lost is not sent again.
         """
@@ -130,7 +133,8 @@ class UserAgent:
         deadline = self.clock.seconds() + seconds
 
         def look() -> None:
-            waiting = any(one.unanswered for one in self.transactions.client.values())
+            waiting = any(tcp.opening for tcp in self._tcp)
+            waiting = waiting or any(one.unanswered for one in self.transactions.client.values())
             if waiting and self._closed is None and self.clock.seconds() < deadline:
                 self.clock.callLater(SETTLE_EVERY, look)
             else:
@@ -279,6 +283,7 @@ class UserAgent:
         except RemoteProtocolError:
             self.counters["garbage"] += 1
             return
+        self.counters["responses"] += 1
         via = response.via
         transaction = self.transactions.client.get((via.branch or "", response.cseq.method))
         if transaction is None or (via.host, via.port) not in self._sent_by:
@@ -295,6 +300,7 @@ class UserAgent:
             self.counters["garbage"] += 1
             self._refuse_garbage(request, flow, error)
             return
+        self.counters["requests"] += 1
         method = request.method
         transaction = self.transactions.server.get(key)
         if method == "ACK":

@@ -81,6 +81,11 @@ class TcpFlow:
         """The listening port on whose behalf it exists."""
         return self._owner
 
+    @property
+    def opening(self) -> bool:
+        """Whether what is sent still waits for the connection to open."""
+        return self._attempt is not None
+
     def send(self, data: bytes) -> None:
         """Send one message, or keep it until the connection is open."""
         owner = self._owner
@@ -364,6 +369,11 @@ class TcpTransport:
         self._by_remote[remote] = flow
         self._all.add(flow)
         return flow
+
+    @property
+    def opening(self) -> bool:
+        """Whether a connection of ours is being opened."""
+        return any(flow.opening for flow in self._all)
 
     def drop(self, flow: TcpFlow) -> None:
         """Forget a flow that is of no more use."""

@@ -405,6 +405,11 @@ class Calls(RuleBasedStateMachine):
         """Hang everything up, wait, and look at what is left and what was on the wire."""
         if not hasattr(self, "network"):
             return
+        # What goes on behind the application's back (late 2xx, held CANCELs) is given its time: a server that is
+        # closed meanwhile doesn't owe it any more.
+        for channel in self.channels:
+            channel.release()
+        self.network.advance(AFTERMATH)
         closed: list[object] = []
         self.exchange.close().addCallback(closed.append)
         self.network.advance(AFTERMATH)

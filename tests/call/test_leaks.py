@@ -91,3 +91,12 @@ class LeakTests(TransferScene):
         self.assertIs(player.cause(), JobCause.NORMAL)
         self.failureResultOf(player.play("hello.wav"), Hangup)
         self.failureResultOf(detector.get_digits(), Hangup)
+
+    def test_a_recording_that_outlives_its_channel(self) -> None:
+        """I6: the verb ends, with HANGUP, when the file is complete, although nobody keeps the channel meanwhile."""
+        channel = self.answer()
+        verb = channel.FileRecorder.record("x.wav")
+        self.exchange.on_call = None
+        del channel, self.channel, self.outcome
+        self.alice.hang_up()
+        self.assertIs(self.run_until(verb, 5), JobCause.HANGUP)

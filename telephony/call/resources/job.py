@@ -160,10 +160,12 @@ class Job(Resource):
         self._channel.end_job(self)
         waits, self._waits = self._waits, []
         outcomes = [wait.claim() for wait in waits]
+        # Not by the channel: that may be gone by the time a file is complete.
+        soon = self._channel.exchange.soon
 
         def tell(_none: None = None) -> None:
             for outcome in outcomes:
-                self._channel.exchange.soon(partial(outcome, error or cause))
+                soon(partial(outcome, error or cause))
 
         if stopped is None:
             tell()

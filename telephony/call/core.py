@@ -215,8 +215,6 @@ class ChannelCore(Enumerations):
     def require_media(self, name: str, transmits: bool) -> Leg:
         """Raise unless a media job may start now; return the leg it runs on."""
         self.require(Input.MEDIA, name)
-        if self.claimed_by is not None and not self.claimed_by.joined:
-            raise Error(f"{name} can't be used before the transfer to this channel is done; only hang_up() can")
         if transmits and self.transmitting is not None:
             raise Error(f"{name} can't start: this channel is busy with {self.transmitting}; stop that first")
         assert self._leg is not None

@@ -168,11 +168,6 @@ class Transfer(Machine[TransferState, TransferInput]):
         caller.transfer = self
         target.claimed_by = self
 
-    @property
-    def joined(self) -> bool:
-        """Whether caller and target hear each other."""
-        return self.state is TransferState.TRANSFERRED
-
     @staticmethod
     def endpoint(channel: ChannelCore) -> Endpoint | None:
         """Return a channel's media, None when its call is over."""

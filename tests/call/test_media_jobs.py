@@ -162,8 +162,10 @@ class FilePlayerTests(MediaScene):
 
     def test_stop_while_it_is_decoded(self) -> None:
         """Section 6: stop() before the first frame: nothing is heard, also where another play begins at once."""
-        began = self.now()
         self.write("other.wav", tone(1300, seconds=1))
+        self.run_until(self.play("other.wav"), 5)  # from now on it needs no decoding
+        self.advance(0.2)
+        began = self.now()
         verb = self.play()
         self.talking.FilePlayer.stop()
         again = self.play("other.wav")

@@ -110,9 +110,10 @@ class RingbackTests(TransferScene):
             self.assertIs(self.run_until(verb, 5), State.ANSWERED)
             self.advance(0.05)
             ended = self.now()
-            self.assertIs(self.run_until(self.channel.FilePlayer.play("sorry.wav"), 5), JobCause.NORMAL)
             self.advance(8)
             self.assertEqual(self.alice.heard(440, 480, since=ended), [])
+            self.assertIs(self.run_until(self.channel.FilePlayer.play("sorry.wav"), 5), JobCause.NORMAL)
+            self.advance(0.2)
             self.assert_heard(self.alice, 700, ended, 1.0, None)
 
     def test_r21_late_ringing(self) -> None:
@@ -200,6 +201,16 @@ class EarlyMediaTests(TransferScene):
         self.assertEqual(self.alice.heard(440, 480, since=since), [])
         [heard] = self.alice.heard(BOB, since=since)
         self.assertGreater(heard.seconds, 0.9)
+
+    def test_early_media_without_ringing(self) -> None:
+        """Section 5, rule 3: SDP in a provisional response that rings nobody is heard all the same."""
+        self.begin()
+        self.bob.ring(155, sdp=True)
+        since = self.now()
+        self.advance(1)
+        self.assertIs(self.other.state(), State.CALL_OUTGOING)
+        self.assertTrue(self.other.Details.early_media)
+        self.assertGreater(self.alice.heard(BOB, since=since)[0].seconds, 0.9)
 
     def test_nothing_goes_to_the_target_before_its_answer(self) -> None:
         """RFC 3960 3.2: early media is heard; we send nothing before the answer."""

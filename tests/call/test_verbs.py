@@ -438,6 +438,12 @@ class TwoVerbsTests(Scene):
         digits = self.other.DTMFDetector.get_digits(count=1, seconds_predigits_timeout=5)
         self.bob.press("7")
         self.assertEqual(self.run_until(digits, 5), "7")
+        for verb in (
+            self.other.reject(),
+            self.other.retrievable_transfer(third, self.bob.uri),
+            self.other.retrieve_transferred_call(),
+        ):
+            self.assertIn("being transferred to", str(self.failureResultOf(verb, Error).value))
         for transmits in (self.other.DTMFPlayer.play("1"), self.other.create_tone_player().play()):
             self.assertIn("a transferred caller", str(self.failureResultOf(transmits, Error).value))
 

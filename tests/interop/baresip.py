@@ -52,13 +52,15 @@ class Control(NetstringReceiver):
 
     def __init__(self) -> None:
         self.events: list[str] = []
+        """The types of events so far, those of keys with the key: ``CALL_DTMF_START 5``."""
         self.answers: list[dict[str, Any]] = []
 
     def stringReceived(self, string: bytes) -> None:
         """Take an event or an answer."""
         told = json.loads(string)
         if told.get("event"):
-            self.events.append(told["type"])
+            key = f" {told['param']}" if "DTMF" in told["type"] else ""
+            self.events.append(told["type"] + key)
         else:
             self.answers.append(told)
 

@@ -106,16 +106,30 @@ class RtpEnd:
             pcm[at : at + len(piece)] = piece
         return pcm
 
-    def faults(self) -> list[str]:
-        """Return what is wrong with the stream that came: it is one stream, whole and in order (I5, I10)."""
+    @property
+    def holes(self) -> list[int]:
+        """The holes in the stream, in frames: time over which nothing was sent, with no packet missing."""
+        pairs = zip(self.packets, self.packets[1:], strict=False)
+        steps = [((after[2] - before[2]) & 0xFFFFFFFF) // FRAME - 1 for before, after in pairs]
+        return [step for step in steps if step]
+
+    def faults(self, holds: int = 0) -> list[str]:
+        """Return what is wrong with the stream that came: it is one stream, whole and in order (I5, I10).
+
+        Where one source takes over from another the time may go on by a frame (I10). ``holds`` is how many long holes
+        there should be.
+        """
         found = []
         if len({ssrc for _, _, _, ssrc, _ in self.packets}) != 1:
             found.append(f"SSRCs {sorted({ssrc for _, _, _, ssrc, _ in self.packets})}")
         for before, after in zip(self.packets, self.packets[1:], strict=False):
             if (after[1] - before[1]) & 0xFFFF != 1:
                 found.append(f"sequence number {after[1]} after {before[1]}")
-            if (after[2] - before[2]) & 0xFFFFFFFF != FRAME:
+            if (after[2] - before[2] - FRAME) & 0xFFFFFFFF >= 0x80000000:
                 found.append(f"timestamp {after[2]} after {before[2]}")
+        long = [hole for hole in self.holes if hole > 1]
+        if len(long) != holds or len(self.holes) > len(long) + 3:
+            found.append(f"holes of {self.holes} frames")
         if {kind for kind, *_ in self.packets} != {self.payload_type}:
             found.append(f"payload types {sorted({kind for kind, *_ in self.packets})}")
         if self.strangers:

@@ -20,6 +20,11 @@ from .case import (
 )
 
 
+def keys_of(phone: Baresip) -> list[str]:
+    """Return the keys that a phone was told of; it doesn't tell the end of a press this short."""
+    return [one for one in phone.control.events if "DTMF" in one]
+
+
 class NominalTests(BaresipCase):
     """A phone calls in, is greeted, transferred, taken back, told goodbye, and hung up on."""
 
@@ -37,6 +42,10 @@ class NominalTests(BaresipCase):
         target.control.command("accept")
         await self.until(lambda: caller.hears(700, 1.0), "the caller hears the target")
         await self.until(lambda: target.hears(500, 1.0), "the target hears the caller")
+        caller.control.command("sndcode", "5")
+        await self.until(lambda: "CALL_DTMF_START 5" in target.control.events, "the target gets the caller's key")
+        target.control.command("sndcode", "#")
+        await self.until(lambda: "CALL_DTMF_START #" in caller.control.events, "the caller gets the target's key")
         target.control.command("hangup")
         await self.until(lambda: "CALL_CLOSED" in caller.control.events, "the caller is hung up on")
         await self.quit(caller, target)
@@ -58,8 +67,10 @@ class NominalTests(BaresipCase):
         for frequencies in (RINGBACK, 600, 800, 1000):
             self.assertEqual(heard(target.recorded, frequencies), [])
         for phone in (caller, target):
-            # baresip's own count of its call: it closed by itself, not for want of anything.
             self.assertEqual(phone.control.events.count("CALL_CLOSED"), 1)
+        # R27: each press once, to the other side only.
+        self.assertEqual(keys_of(caller), ["CALL_DTMF_START #"])
+        self.assertEqual(keys_of(target), ["CALL_DTMF_START 5"])
 
     async def test_udp(self) -> None:
         """Over UDP, both A-law."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from telephony.media.detectors import heard
 
 from .case import (
@@ -119,3 +121,35 @@ class NominalIPv6Tests(NominalCase):
     async def test_udp(self) -> None:
         """Over UDP, both mu-law."""
         await self.example("udp", 0, 0)
+
+
+class HoldTests(InteropCase):
+    """R24: the caller holds while it is transferred, and resumes."""
+
+    skip = NO_SIPP
+
+    async def test_hold(self) -> None:
+        """Re-INVITEs are answered in the mirrored direction; nothing is sent to who holds; the transfer goes on."""
+        target = await self.sipp("target", milliseconds=4000, frequency=700)
+        server = await self.serve_recorded(f"sip:3301@127.0.0.1:{target.port}")
+        caller = await self.sipp("caller_holds", server=server, milliseconds=2000)
+        await self.well_ended(caller, target)
+        await self.stopped(server)
+        again = ["> INVITE", "< 200 INVITE", "> ACK"]
+        self.assert_wire(caller.wire, "> INVITE", "< 100 INVITE", *again[1:], *again, *again, "< BYE", "> 200 BYE")
+        self.assert_wire(target.wire, *TARGET_WORDS)
+        answers = [one.body for one in caller.wire.messages if str(one) == "< 200 INVITE"]
+        directions = [re.findall(r"a=(send\w+|recvonly|inactive)", body) for body in answers]
+        self.assertEqual(directions, [["sendrecv"], ["recvonly"], ["sendrecv"]])
+        # RFC 3264 8: one session, whose version goes up with each change.
+        origins = [re.findall(r"o=\S+ (\d+) (\d+) ", body)[0] for body in answers]
+        self.assertEqual(len({session for session, _ in origins}), 1)
+        self.assertEqual([int(version) - int(origins[0][1]) for _, version in origins], [0, 1, 2])
+        steps = server.steps()
+        self.assertEqual((steps["transfer"].returned, steps["transfer"].transfer_cause), ("TRANSFERRED", "NORMAL"))
+        self.assertEqual((steps["retrieval"].returned, steps["retrieval"].other_state), ("ANSWERED", "IDLE"))
+        # One hole where the caller held, and no packet lost; what the caller says as it holds is still the target's.
+        self.assertEqual(caller.audio.faults(holds=1), [])
+        self.assertEqual(target.audio.faults(), [])
+        self.assert_heard(caller.audio.heard, HEARS_RINGBACK, tone_of(700), tone_of(700), HEARS_GOODBYE)
+        self.assert_heard(target.audio.heard, tone_of(500))

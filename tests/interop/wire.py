@@ -117,29 +117,26 @@ class Wire:
         return found[0]
 
     def faults(self) -> list[str]:
-        """Return what is wrong with this one call's messages, whoever wrote them (RFC 3261 8.1.1, 12, 17.1.1.3)."""
+        """Return what is wrong with this one call's messages, whoever wrote them (RFC 3261 8.1.1, 9.1, 12, 17)."""
         return list(_faults(self.messages))
 
 
 def _faults(messages: list[Message]) -> Iterator[str]:
     if len({one.get("Call-ID") for one in messages}) > 1:
         yield "more than one Call-ID"
-    invites = [one for one in messages if one.start.startswith("INVITE ")]
+    invites = {(one.sent, one.number): one for one in messages if not one.status and one.method == "INVITE"}
     if not invites:
         yield "no INVITE"
         return
-    invite = invites[0]
-    final = next((one for one in messages if one.status >= 200 and one.method == "INVITE"), None)
-    answered = final is not None and final.status < 300
-    own, peer = (parameter(invite.get("From"), "tag"), "")
-    if final is not None:
-        peer = parameter(final.get("To"), "tag")
-        if not peer:
-            yield f"{final}: no tag in To"
-    #: Where the next request of either side goes, and the last number of its CSeq.
-    contacts = {invite.sent: invite.contact}
-    if answered and final is not None:
-        contacts[final.sent] = final.contact
+    finals = {(not one.sent, one.number): one for one in messages[::-1] if one.status >= 200 and one.method == "INVITE"}
+    first = next(iter(invites))
+    dialog = {first[0]: parameter(invites[first].get("From"), "tag")}
+    #: Where requests of the other side go.
+    contacts = {first[0]: invites[first].contact}
+    if first in finals:
+        dialog[not first[0]] = parameter(finals[first].get("To"), "tag")
+        if finals[first].status < 300:
+            contacts[not first[0]] = finals[first].contact
     numbers: dict[bool, int] = {}
     for one in messages:
         if not one.branch.startswith("z9hG4bK"):
@@ -147,26 +144,35 @@ def _faults(messages: list[Message]) -> Iterator[str]:
         if int(one.get("Content-Length") or 0) != len(one.body):
             yield f"{one}: Content-Length {one.get('Content-Length')} for {len(one.body)} characters"
         if one.status:
+            if one.status >= 200 and not parameter(one.get("To"), "tag"):
+                yield f"{one}: no tag in To"
             continue
         if not one.get("Max-Forwards"):
             yield f"{one}: no Max-Forwards"
+        target = contacts.get(not one.sent)
         if one.method in ("ACK", "CANCEL"):
-            if one.number != invite.number:
-                yield f"{one}: CSeq {one.number}, the INVITE has {invite.number}"
-            if (one.branch == invite.branch) == (one.method == "ACK" and answered):
+            invite = invites.get((one.sent, one.number))
+            if invite is None:
+                yield f"{one}: CSeq {one.number} is that of no INVITE"
+                continue
+            final = finals.get((one.sent, one.number))
+            refused = final is not None and final.status >= 300
+            if (one.branch == invite.branch) != (one.method == "CANCEL" or refused):
                 yield f"{one}: branch {one.branch!r}, the INVITE has {invite.branch!r}"
+            if one.method == "CANCEL" or refused:
+                target = invite.target
         elif one.number <= numbers.get(one.sent, 0):
             yield f"{one}: CSeq {one.number} after {numbers[one.sent]}"
         else:
             numbers[one.sent] = one.number
-        in_dialog = one is not invite and one.method != "CANCEL" and (answered or one.method != "ACK")
-        expected = contacts.get(not one.sent) if in_dialog else invite.target
-        if expected is not None and one.target != expected:
-            yield f"{one}: is for {one.target}, not for {expected}"
-        if one is not invite and one.method != "CANCEL":
-            tags = (parameter(one.get("From"), "tag"), parameter(one.get("To"), "tag"))
-            if tags != ((own, peer) if one.sent == invite.sent else (peer, own)):
-                yield f"{one}: tags {tags}"
+        if one is invites[first]:
+            continue
+        if target is not None and one.target != target:
+            yield f"{one}: is for {one.target}, not for {target}"
+        tags = (parameter(one.get("From"), "tag"), parameter(one.get("To"), "tag"))
+        expected = (dialog.get(one.sent, ""), "" if one.method == "CANCEL" else dialog.get(not one.sent, ""))
+        if tags != expected:
+            yield f"{one}: tags {tags}, not {expected}"
 
 
 def read_sipp(log: str) -> Iterator[Message]:

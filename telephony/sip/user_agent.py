@@ -52,6 +52,11 @@ from telephony.trace.events import TraceEvent
 Found = Callable[[Flow | None, str], None]
 
 
+#: How many transactions of peers' requests there may be, most of them waiting 32 s for stragglers: some 1,500 calls a
+#: second. Beyond that only what ends a call is taken; everything else is 503, for which nothing is kept.
+MAX_TRANSACTIONS = 100_000
+#: Seconds after which who was refused for that may try again (RFC 3261 20.33).
+RETRY_AFTER = "5"
 #: How often `UserAgent.settle` looks, in seconds.
 SETTLE_EVERY = 0.05
 
@@ -318,6 +323,9 @@ class UserAgent:
         if method == "CANCEL":
             assert isinstance(key, tuple)
             self._take_cancel(request, (*key[:-1], "INVITE"), back)
+            return
+        if len(self.transactions.server) >= MAX_TRANSACTIONS and method != "BYE":
+            self._reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
             return
         try:
             refused = refusal(request)

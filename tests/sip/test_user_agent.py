@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from telephony.sip import user_agent
 from telephony.sip.dialog import Dialog
 from telephony.sip.message import Message, respond
 from telephony.sip.session import Session, Unacknowledged
@@ -108,6 +109,17 @@ class AnsweringTests(SynchronousTestCase):
         self.assertEqual(self.bob.lines(), [])
         self.assertGreaterEqual(self.world.agent.counters["garbage"], 12)
         self.assertEqual(self.world.agent.counters["faults"], 0)
+
+    def test_too_many_transactions(self) -> None:
+        """Architecture, "Bounded everything"; RFC 3261 21.5.4: 503 without a state, but a call can still be ended."""
+        session, invite, tag = self.world.talking()
+        self.patch(user_agent, "MAX_TRANSACTIONS", 1)
+        refused = self.ask(call_id="another")
+        self.assertEqual((refused.status, refused.get("Retry-After")), (503, "5"))
+        self.assertEqual(len(self.world.agent.transactions.server), 1)
+        self.bob.send(self.world.request("BYE", to_tag=tag, cseq=2))
+        self.assertEqual(self.bob.lines(), ["200 BYE"])
+        self.world.sessions.clear()
 
     def test_merged(self) -> None:
         """RFC 3261 8.2.2.2: the same INVITE by another path is 482; transfer.md rule 8: our own come back is not."""

@@ -12,6 +12,7 @@ from telephony.call.constants import Cause, State, TransferCause
 from telephony.call.resources import JobCause
 from telephony.media.tones import PredefinedTones, ToneManager
 from telephony.sip.message import Message, Response
+from telephony.testing.case import SERVER
 from telephony.testing.sounds import tone
 from tests.call.media_scene import Speaker, breaks, packets_of
 from tests.call.transfer_scene import ALICE, BOB, TransferScene
@@ -201,6 +202,17 @@ class EarlyMediaTests(TransferScene):
         self.assertEqual(self.alice.heard(440, 480, since=since), [])
         [heard] = self.alice.heard(BOB, since=since)
         self.assertGreater(heard.seconds, 0.9)
+
+    def test_r18_pause_behind_ringing(self) -> None:
+        """R18: early media that pauses after a 180 leaves silence; the ringback tone doesn't come back for it."""
+        self.begin()
+        self.early()
+        self.bob.ring(180)
+        self.advance(0.5)
+        since = self.now()
+        self.network.partition(self.bob.address[0], SERVER)
+        self.advance(3)
+        self.assertEqual(self.alice.heard(440, 480, since=since), [])
 
     def test_early_media_without_ringing(self) -> None:
         """Section 5, rule 3: SDP in a provisional response that rings nobody is heard all the same."""

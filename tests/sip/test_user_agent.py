@@ -112,7 +112,7 @@ class AnsweringTests(SynchronousTestCase):
 
     def test_too_many_transactions(self) -> None:
         """Architecture, "Bounded everything"; RFC 3261 21.5.4: 503 without a state, but a call can still be ended."""
-        session, invite, tag = self.world.talking()
+        _session, _invite, tag = self.world.talking()
         self.patch(user_agent, "MAX_TRANSACTIONS", 1)
         refused = self.ask(call_id="another")
         self.assertEqual((refused.status, refused.get("Retry-After")), (503, "5"))

@@ -22,7 +22,7 @@ from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from telephony.errors import Error
+from telephony.errors import Error, TelephonyError
 
 T = TypeVar("T")
 
@@ -119,6 +119,10 @@ class Outcome(Generic[T]):
         failure, self._failure = self._failure, None
         if failure is None:
             return cast("T", self._value)
+        if isinstance(failure, TelephonyError):
+            # Where on the loop it was found out tells the caller nothing: the text says it all, and the line that
+            # shows is the caller's own.
+            failure.__traceback__ = None
         try:
             raise failure
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import traceback
 from typing import Any
 
 from twisted.internet import reactor
@@ -57,6 +58,26 @@ class ReactorTests(TestCase):
         """What the verb raises or fails with is raised in the waiting thread."""
         await self.assertFailure(self.in_thread(lambda: fail(Hangup("gone"))), Hangup)
         await self.assertFailure(self.in_thread(at_once(lambda: 1 / 0)), ZeroDivisionError)  # type: ignore[arg-type]
+
+    async def test_the_line_that_shows(self) -> None:
+        """api.md 3: an Error is the caller's mistake, so its traceback is the caller's own, not the loop's."""
+
+        def refuse() -> Deferred[None]:
+            raise Error("refused")
+
+        for verb, functions in ((refuse, {"run", "get"}), (lambda: 1 / 0, {"run", "get", "<lambda>"})):
+            failure = (await deferToThread(self.caught, verb)).__traceback__
+            here = self.caught.__name__
+            names = {frame.name for frame in traceback.extract_tb(failure)} - {here, "begin"}
+            self.assertEqual(names, functions)
+
+    def caught(self, verb: Any) -> BaseException:
+        """Run a verb that raises, and return what came."""
+        try:
+            self.runner.run("verb", verb, 30.0)
+        except (Error, ZeroDivisionError) as error:
+            return error
+        raise AssertionError("nothing was raised")
 
     async def test_deadline(self) -> None:
         """Rule 14: a wait whose time is up is an Error that names the verb and the limit."""

@@ -259,7 +259,7 @@ class Instance:
         # Coroutine functions, inlineCallbacks and plain functions that return a Deferred are all fine with this.
         main, arguments = self.service.application.main, self._arguments(self.channel)
         running: Deferred[Any] = maybeDeferred(lambda: _deferred(main(*arguments)))
-        running.addCallbacks(judge, self._failed).addCallback(self._finish)
+        running.addCallbacks(self._returned, self._failed).addCallback(self._finish)
 
     def _in_thread(self) -> None:
         code: int = ReturnCode.SERVER_FAULT
@@ -277,17 +277,40 @@ class Instance:
             if isinstance(value, Deferred) or inspect.iscoroutine(value):
                 # It looked like a blocking main and gave us something to wait for all the same.
                 value = self._runner.run("main", lambda: _deferred(value), None)
-            return judge(value)
+            return self._returned(value)
         except BaseException:  # sys.exit() included: it ends this run, not the server
             return self._failed(Failure())  # type: ignore[no-untyped-call]
 
     def _failed(self, failure: Failure) -> int:
         """Log what ``main`` raised. Runs in the application's thread or on the loop."""
         if failure.check(Hangup) is not None:  # type: ignore[no-untyped-call]
-            self._log.info("[{id}] main ended by Hangup: {text}", id=self.id, text=str(failure.value))
+            self._log.info(
+                "[{id} {call_id}] main ended by Hangup: {text}",
+                id=self.id,
+                call_id=self._call_id,
+                text=str(failure.value),
+            )
         else:
-            self._log.failure("[{id}] main raised", failure, id=self.id)
+            self._log.failure("[{id} {call_id}] main raised", failure, id=self.id, call_id=self._call_id)
         return ReturnCode.NO_INTEGER
+
+    def _returned(self, value: object) -> int:
+        """Judge what ``main`` returned, and say so when it is not what the record will have."""
+        code = judge(value)
+        if isinstance(code, ReturnCode):  # one of the server's, so none that the author chose
+            self._log.warn(
+                "[{id} {call_id}] main returned {value!r}, recorded as {code}; it is to return an integer: "
+                "0 or more for success, -100 or less for a failure of its own",
+                id=self.id,
+                call_id=self._call_id,
+                value=value,
+                code=int(code),
+            )
+        return code
+
+    @property
+    def _call_id(self) -> str:
+        return self.channel.Details.call_id or "-"
 
     def _finish(self, code: int, verb: str | None = None) -> None:
         if self._over:

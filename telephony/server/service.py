@@ -28,6 +28,7 @@ from telephony.interfaces import Host
 from telephony.reception import listen_on
 from telephony.runner import ReactorRunner
 from telephony.server.config import Configuration, configuration_of, load_configuration
+from telephony.server.drain import Phase
 from telephony.server.switchboard import Switchboard
 
 _log = Logger()
@@ -182,9 +183,19 @@ class SignalWatch:
         """On the loop: take one signal."""
         if self._stopping:
             return
-        running = len(self._switchboard.instances)
-        _log.info("{name} received, {running} applications running", name=name, running=running)
+        _log.info("{name} received: {what}", name=name, what=self._what_follows())
         self._switchboard.terminate().addBoth(self._stop)
+
+    def _what_follows(self) -> str:
+        """Tell whoever looks at a server that doesn't end what it waits for, and how to hurry it."""
+        running = len(self._switchboard.instances)
+        drain = self._switchboard.drain
+        if not running:
+            return "no new calls, no application is running"
+        who = f"{running} application{'' if running == 1 else 's'} running"
+        if drain.state is Phase.OPEN:
+            return f"no new calls, {who}, {drain.drain_seconds:g} s to end; a second signal hangs up"
+        return f"{who}, hanging up"
 
     def _stop(self, _result: object) -> None:
         if not self._stopping:

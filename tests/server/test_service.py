@@ -215,7 +215,9 @@ class ServerTests(TestCase):
 
         def script(server: Server, channel: UASCallChannel) -> None:
             server.signal()
-            server.read_until("SIGTERM received, 1 applications running")
+            server.read_until(
+                "SIGTERM received: no new calls, 1 application running, 30 s to end; a second signal hangs up"
+            )
             self.assertIs(channel.state(), channel.State.ANSWERED)
             channel.hang_up()
             self.assertIs(channel.call(f"sip:3300@127.0.0.1:{server.port}", seconds_timeout=10), channel.State.IDLE)
@@ -228,8 +230,11 @@ class ServerTests(TestCase):
 
         def script(server: Server, channel: UASCallChannel) -> None:
             server.signal()
-            server.read_until("SIGTERM received, 1 applications running")
+            server.read_until(
+                "SIGTERM received: no new calls, 1 application running, 30 s to end; a second signal hangs up"
+            )
             server.signal()
+            server.read_until("SIGTERM received: 1 application running, hanging up")
             self.assertIs(channel.wait_for_idle(20), channel.State.IDLE)
             server.signal()
             self.assertEqual([one["return_code"] for one in server.end()], [0])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.logger import globalLogPublisher
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.blocking import UASCallChannel
@@ -187,6 +187,39 @@ class InstanceTests(SwitchboardCase):
         self.exchange.call("3300")
         self.runs[-1][-1].errback(Hangup("gone"))
         self.assertEqual(self.codes(), [0, 3, 1, -100, -1234, -1, -1, -1, -5, -5, -1])
+
+    def lines(self) -> list[str]:
+        """Collect what is logged from now on about the applications."""
+        lines: list[str] = []
+
+        def hear(event: dict[str, Any]) -> None:
+            if event["log_namespace"].startswith("telephony.application."):
+                lines.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        return lines
+
+    def test_what_was_returned_is_told(self) -> None:
+        """api.md 2: who forgot to return an integer reads so in the log, with the instance's id and the Call-ID."""
+        lines = self.lines()
+        for value in (0, 7, -100, True, None, "fine", -5, 1.0):
+            self.exchange.call("3300")
+            self.runs[-1][-1].callback(value)
+        said = [(line.split("]")[0], line.split("; it is to")[0].split("] ")[1]) for line in lines]
+        what = ["None, recorded as -1", "'fine', recorded as -1", "-5, recorded as -5", "1.0, recorded as -1"]
+        self.assertEqual([one for _, one in said], [f"main returned {one}" for one in what])
+        self.assertEqual([one for one, _ in said], [f"[{run[1]} abc@127.0.0.1" for run in self.runs[4:]])
+
+    def test_what_was_raised_is_told(self) -> None:
+        """api.md 2: the line about what main raised has the instance's id and the Call-ID too."""
+        lines = self.lines()
+        for error in (Hangup("play(): gone"), ZeroDivisionError("on purpose")):
+            self.exchange.call("3300")
+            self.runs[-1][-1].errback(error)
+        prefixes = [f"[{run[1]} abc@127.0.0.1] main " for run in self.runs]
+        self.assertEqual(lines, [f"{prefixes[0]}ended by Hangup: play(): gone", f"{prefixes[1]}raised"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_blocking_main(self) -> None:
         """api.md 1: a plain main runs in a thread and gets a UASCallChannel."""

@@ -44,6 +44,8 @@ def check(file: Path, public: bool) -> None:
     for one in configuration.services:
         match = "outbound" if one.match is None else f"match {one.match!r}"
         click.echo(f"  {one.name}: {match}, {one.application.path}, version {one.application.version}")
+    if not configuration.services:
+        click.echo("  no [[service]]: every call gets 404")
     click.echo(f"  listens on {', '.join(configuration.sip.listen)}")
 
 

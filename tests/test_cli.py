@@ -30,6 +30,15 @@ class CheckTests(SynchronousTestCase):
         self.assertIn("is fine: 3 services", done.stdout)
         self.assertIn("retrievable_transfer.py, version 1.0", done.stdout)
 
+    def test_nothing_to_call(self) -> None:
+        """A file without a service is no mistake, and it says what that means."""
+        path = Path(self.mktemp())
+        path.write_text("")
+        done = invoke("check", str(path))
+        self.assertEqual(done.exit_code, 0)
+        self.assertIn("is fine: 0 services", done.stdout)
+        self.assertIn("every call gets 404", done.stdout)
+
     def test_wrong(self) -> None:
         """It says everything that is wrong on stderr, and ends with status 1."""
         path = Path(self.mktemp())

@@ -62,7 +62,8 @@ def load_application(path: Path) -> Application:
     """
     path = path.absolute()
     if not path.is_file():
-        raise Error(f"{path} is not there; give an application file, a Python file with a main() of its own")
+        told = "is a directory" if path.is_dir() else "is not there"
+        raise Error(f"{path} {told}; give an application file, a Python file with a main() of its own")
     module = _run(path)
     kind = getattr(module, "__uas_identify__", None)
     if kind == "common":

@@ -198,9 +198,9 @@ def _application(value: Any, files: _Files) -> Application:
     return files.application(_name(value, files))
 
 
-def _match(value: Any, _files: _Files) -> str:
+def _match(value: Any, files: _Files) -> str:
     try:
-        return check_match(value)
+        return check_match(_text(value, files))
     except Error as error:
         raise _Refused(str(error)) from error
 

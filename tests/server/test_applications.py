@@ -64,7 +64,9 @@ class LoadingTests(SynchronousTestCase):
     def test_missing(self) -> None:
         """Issue 2, 6: a missing file is named."""
         path = Path(self.mktemp()) / "nowhere.py"
-        self.assertIn(str(path), str(self.assertRaises(Error, load_application, path)))
+        self.assertIn(f"{path.absolute()} is not there", str(self.assertRaises(Error, load_application, path)))
+        path.mkdir(parents=True)
+        self.assertIn(f"{path.absolute()} is a directory", str(self.assertRaises(Error, load_application, path)))
 
     def test_syntax_error(self) -> None:
         """Issue 2, 6: a broken file is named with its line."""

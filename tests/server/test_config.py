@@ -162,6 +162,11 @@ class BadTests(ConfigurationCase):
     def test_taken_twice(self) -> None:
         """Two services have different names and different matches; two listeners differ."""
         self.assertEqual(set(self.problems(SERVICE + SERVICE)), {"service[1].name", "service[1].match"})
+
+    def test_a_number_to_match(self) -> None:
+        """A user part is text, numbers too."""
+        told = self.problems('[[service]]\nname = "x"\nmatch = 3300\napplication = "app.py"\n')
+        self.assertEqual(told, {"service[0].match": "3300 is no text; write it in quotes"})
         self.assertEqual(set(self.problems('[sip]\nlisten = ["udp:[::1]:1", "udp:[::1]:1"]')), {"sip.listen[1]"})
 
     def test_wrong_shapes(self) -> None:

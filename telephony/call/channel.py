@@ -45,6 +45,9 @@ class CallChannel(ChannelCore, UnbuiltVerbs):
     has been sent) or `Hangup` (the channel is IDLE). Cancelling a verb's Deferred ends on the wire what it began.
     """
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id} {self._state}>"
+
     # -- outgoing calls ------------------------------------------------------------------------------------------
 
     @verb

@@ -80,7 +80,9 @@ def decode_audio(path: Path | str) -> Pcm:
             _decode(container, resampler, pieces, path)
     except (av.FFmpegError, OSError, ValueError) as error:
         if not pieces:
-            raise Error(f"file {str(path)!r} can't be read as audio: {error}") from None
+            # FFmpeg's errors have a number and the path in their text; its words for them are enough.
+            why = getattr(error, "strerror", None) or error
+            raise Error(f"file {str(path)!r} can't be read as audio: {why}") from None
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
 

@@ -24,6 +24,15 @@ from tests.call.scene import Scene
 DEFAULT = "sip:telephony@10.0.0.1:5060"
 
 
+class NameTests(Scene):
+    """What a channel looks like in a log or at a prompt."""
+
+    def test_repr(self) -> None:
+        """Section 4: its name in logs, and its state."""
+        channel = self.exchange.channel()
+        self.assertEqual(repr(channel), f"<CallChannel {channel.id} IDLE>")
+
+
 class CallToTests(SynchronousTestCase):
     """The forms of ``call_to`` (section 4)."""
 

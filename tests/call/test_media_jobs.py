@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -179,6 +180,12 @@ class FilePlayerTests(MediaScene):
         """A file of no length is over at once."""
         self.write("empty.wav")
         self.assertIs(self.run_until(self.play("empty.wav"), 1), JobCause.NORMAL)
+
+    def test_missing_file(self) -> None:
+        """Section 3: the text says what is wrong; the directory in full, for who started the program elsewhere."""
+        self.exchange.media_directory = Path("media")
+        told = str(self.failureResultOf(self.play("missing.wav"), Error).value)
+        self.assertIn(f"'missing.wav' in the media directory {Path.cwd() / 'media'}", told)
 
     def test_bad_names(self) -> None:
         """Section 6: names under the media directory only; the sentence names the value."""

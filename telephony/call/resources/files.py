@@ -61,7 +61,8 @@ class FilePlayer(Job):
         exchange = self._channel.exchange
         path = resolve_media_name(exchange.media_directory, filename)
         if not path.is_file():
-            raise Error(f"{name}: there is no file {filename!r} in the media directory {exchange.media_directory}")
+            where = exchange.media_directory.absolute()
+            raise Error(f"{name}: there is no file {filename!r} in the media directory {where}")
         self._channel.require_media(name, transmits=True)
         self._check_free(name)
         try:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from telephony.call.arguments import DEFAULT_CODECS
 from telephony.call.channel import CallChannel
@@ -236,12 +237,16 @@ class Exchange:
         for channel in tuple(self.channels):
             channel.release()
         done = DeferredList(goodbyes)
-        done.addCallback(lambda _states: self.user_agent.settle(self.timers.t2))
-        done.addCallback(lambda _none: self.user_agent.close())
+        # Whoever waits for the end must not wait for ever because something on the way to it went wrong.
+        done.addCallback(lambda _states: self.user_agent.settle(self.timers.t2)).addErrback(self._fault_at_close)
+        done.addCallback(lambda _none: self.user_agent.close()).addErrback(self._fault_at_close)
         done.addCallback(self._closed_now)
         outcome: Deferred[None] = Deferred()
         self._closed.addCallback(lambda _none: outcome.callback(None))
         return outcome
+
+    def _fault_at_close(self, failure: Failure) -> None:
+        self.log.failure("The exchange is not closed in order", failure)
 
     def _closed_now(self, _result: object) -> None:
         self.ports.close()

@@ -455,6 +455,12 @@ class CloseTests(Scene):
         for verb in verbs:
             self.run_until(verb, 1)
 
+    def test_a_fault_on_the_way(self) -> None:
+        """api.md 4: a server that stops ends, also when something goes wrong in it meanwhile; that is logged."""
+        self.patch(self.exchange.user_agent, "settle", lambda seconds: 1 / 0)
+        self.run_until(self.exchange.close(), 1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     def test_a_lost_bye_is_sent_again(self) -> None:
         """RFC 3261 17.1.2.2: closing waits for the answer to what was sent last, so that no far end stays in a call."""
 

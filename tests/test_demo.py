@@ -44,7 +44,7 @@ class DemoTests(TestCase):
         self.assertEqual(list(said["heard"]["target"]), ["caller's tone"])
         left = said["heard"]["caller"]
         self.assertLess(left["greeting"][-1]["end"], left["ringback"][0]["start"])
-        self.assertLess(left["ringback"][-1]["end"], left["target's tone"][0]["start"])
+        self.assertLessEqual(left["ringback"][-1]["end"], left["target's tone"][0]["start"])  # rounded to 10 ms
         self.assertGreater(len(decode_audio(self.folder / "telephony-demo.wav")), 4 * 8000)
 
     @inlineCallbacks

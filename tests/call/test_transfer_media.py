@@ -212,6 +212,7 @@ class EarlyMediaTests(TransferScene):
         since = self.now()
         self.network.partition(self.bob.address[0], SERVER)
         self.advance(3)
+        self.network.heal(self.bob.address[0], SERVER)
         self.assertEqual(self.alice.heard(440, 480, since=since), [])
 
     def test_early_media_without_ringing(self) -> None:

@@ -207,6 +207,7 @@ class EarlyMediaTests(TransferScene):
         """R18: early media that pauses after a 180 leaves silence; the ringback tone doesn't come back for it."""
         self.begin()
         self.early()
+        self.advance(0.5)
         self.bob.ring(180)
         self.advance(0.5)
         since = self.now()

@@ -91,6 +91,7 @@ class Calls(RuleBasedStateMachine):
         """Put the phones and the server on a network, lead them into a situation, and let the network get worse."""
         self.prepare(seed, tcp)
         self.lead_to(situation)
+        self.refusing = loss > 0
         for one in ("10.0.0.2", "10.0.0.3"):
             self.network.link(SERVER, one, loss=loss, jitter=jitter, duplicate=loss / 3, reorder=loss / 3)
 
@@ -116,6 +117,8 @@ class Calls(RuleBasedStateMachine):
         self.verbs: list[Running] = []
         self.wrong_steps: list[str] = []
         self.reinviting: set[PhoneCall] = set()
+        #: Whether the network may keep a TCP connection from opening: what waits for one is then never sent.
+        self.refusing = False
 
     def lead_to(self, situation: str) -> None:
         """Do what leads to one of `SITUATIONS`, so that the steps begin where the races are."""
@@ -363,6 +366,7 @@ class Calls(RuleBasedStateMachine):
     @move(caller=st.booleans(), heal=st.booleans())
     def network_breaks(self, caller: bool, heal: bool) -> None:
         """Nothing comes through to one phone, or everything does again."""
+        self.refusing = self.refusing or not heal
         (self.network.heal if heal else self.network.partition)(SERVER, "10.0.0.2" if caller else "10.0.0.3")
 
     @precondition(lambda self: self.bob.transport == "tcp")
@@ -441,7 +445,8 @@ class Calls(RuleBasedStateMachine):
             except ValueError:
                 continue
             if isinstance(message, Response) and not event.sent and 200 <= message.status < 300:
-                if message.cseq.method == "INVITE":
+                unsendable = self.refusing and message.via.transport.upper() == "TCP"
+                if message.cseq.method == "INVITE" and not unsendable:
                     wanted.add((message.call_id, message.to.tag, message.cseq.number))
             elif isinstance(message, Request) and event.sent and message.method == "ACK":
                 acked.add((message.call_id, message.to.tag, message.cseq.number))

@@ -31,6 +31,7 @@ from twisted.logger import Logger
 from telephony.call import constants, details, resources
 from telephony.call.channel import CallChannel
 from telephony.call.exchange import Exchange
+from telephony.call.unbuilt import UnbuiltResources
 from telephony.errors import Error, Hangup
 from telephony.facade import Facade, bare, reading
 from telephony.media.tones import ToneManager
@@ -66,7 +67,7 @@ def as_future(deferred: Deferred[T]) -> asyncio.Future[T]:
     return deferred.asFuture(asyncio.get_running_loop())
 
 
-class AioCallChannel(Facade[CallChannel]):
+class AioCallChannel(Facade[CallChannel], UnbuiltResources):
     """A call channel whose verbs return asyncio Futures (``api.md`` section 4).
 
     Every verb has the arguments, values and exceptions of its namesake on `CallChannel`.

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from telephony.call import constants, details, resources
 from telephony.call.channel import CallChannel
 from telephony.call.exchange import Exchange
+from telephony.call.unbuilt import UnbuiltResources
 from telephony.call.verbs import check_seconds
 from telephony.errors import Error, Hangup, TelephonyError
 from telephony.facade import Facade, bare, reading
@@ -117,7 +118,7 @@ def on_loop(method: Callable[Concatenate[Any, P], T]) -> Callable[Concatenate[An
     return cast("Callable[Concatenate[Any, P], T]", wait)
 
 
-class UASCallChannel(Blocking[CallChannel]):
+class UASCallChannel(Blocking[CallChannel], UnbuiltResources):
     """A call channel whose verbs block: what a ``def main(channel, …)`` gets (``api.md`` section 4).
 
     Use it from any thread but the reactor's. Every verb has the arguments, values and exceptions of its namesake on

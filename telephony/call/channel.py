@@ -24,7 +24,7 @@ from telephony.call.constants import (
 from telephony.call.core import ChannelCore
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput
-from telephony.call.unbuilt import UnbuiltVerbs
+from telephony.call.unbuilt import UnbuiltResources, UnbuiltVerbs
 from telephony.call.verbs import check_seconds, open_verb, verb
 from telephony.errors import Error, RemoteProtocolError
 from telephony.media.join import Join
@@ -38,7 +38,7 @@ _RETRIEVED = frozenset({State.ANSWERED, State.IDLE, State.ERROR})
 _IDLE = frozenset({State.IDLE})
 
 
-class CallChannel(ChannelCore, UnbuiltVerbs):
+class CallChannel(ChannelCore, UnbuiltVerbs, UnbuiltResources):
     """One call at a time, inbound or outbound; its verbs return Deferreds to ``await``.
 
     Every verb fires with the value that ``api.md`` names, or fails with `Error` (wrong state, bad argument; nothing

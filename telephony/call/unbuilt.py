@@ -1,4 +1,4 @@
-"""Verbs of the interface that are not built yet (``api.md`` section 4).
+"""Verbs and resources of the interface that are not built yet (``api.md`` sections 4 and 6).
 
 Owns: their names and signatures, so that an application that uses one hears what exists in its place instead of an
 AttributeError, and the facades know them already. Must not know channels: whoever builds one of them moves it to
@@ -21,7 +21,35 @@ _REFER = "REFER is not built yet; retrievable_transfer() hands the caller to som
 
 
 def _refuse(name: str, instead: str) -> NoReturn:
-    raise Error(f"{name}(): {instead}")
+    raise Error(f"{name}: {instead}")
+
+
+class UnbuiltResources:
+    """Each fails with an `Error` that names what exists, when it is read; for channels of every style."""
+
+    @property
+    def WholeCallRecorder(self) -> NoReturn:  # noqa: N802 - the interface's name
+        """Not built yet: always an `Error`."""
+        _refuse("WholeCallRecorder", "recording both sides is not built yet; FileRecorder records the far end")
+
+    @property
+    def SpeechDetector(self) -> NoReturn:  # noqa: N802 - the interface's name
+        """Not built yet: always an `Error`."""
+        _refuse("SpeechDetector", "speech recognition is not built yet; DTMFDetector.get_digits() collects keys")
+
+    @property
+    def FaxSender(self) -> NoReturn:  # noqa: N802 - the interface's name
+        """Not built yet: always an `Error`."""
+        _refuse("FaxSender", "fax is not built yet; a call carries audio and digits")
+
+    @property
+    def FaxReceiver(self) -> NoReturn:  # noqa: N802 - the interface's name
+        """Not built yet: always an `Error`."""
+        _refuse("FaxReceiver", "fax is not built yet; a call carries audio and digits")
+
+    def audio(self) -> NoReturn:
+        """Not built yet: always an `Error`."""
+        _refuse("audio()", "streams of audio are not built yet; FilePlayer plays and FileRecorder records files")
 
 
 class UnbuiltVerbs:
@@ -37,7 +65,7 @@ class UnbuiltVerbs:
         seconds_timeout: float | None = 120,
     ) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("call_conference_room", _ROOMS)
+        _refuse("call_conference_room()", _ROOMS)
 
     @open_verb
     def start_call_conference_room(
@@ -48,7 +76,7 @@ class UnbuiltVerbs:
         conference_party_media_settings: object = None,
     ) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("start_call_conference_room", _ROOMS)
+        _refuse("start_call_conference_room()", _ROOMS)
 
     @open_verb
     def transfer_to_inbound_service(
@@ -61,7 +89,7 @@ class UnbuiltVerbs:
     ) -> Deferred[State]:
         """Not built yet: always an `Error`."""
         _refuse(
-            "transfer_to_inbound_service",
+            "transfer_to_inbound_service()",
             "transfers to this server's own services are not built yet; retrievable_transfer() takes a SIP address",
         )
 
@@ -76,27 +104,27 @@ class UnbuiltVerbs:
         seconds_timeout: float | None = 120,
     ) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("transfer_to_conference_room", _ROOMS)
+        _refuse("transfer_to_conference_room()", _ROOMS)
 
     @open_verb
     def hold(self, music: object = None) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("hold", _HOLD)
+        _refuse("hold()", _HOLD)
 
     @open_verb
     def resume(self) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("resume", _HOLD)
+        _refuse("resume()", _HOLD)
 
     @open_verb
     def blind_transfer(self, call_to: str, seconds_timeout: float | None = 120) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("blind_transfer", _REFER)
+        _refuse("blind_transfer()", _REFER)
 
     @open_verb
     def attended_transfer(self, other_call: object, seconds_timeout: float | None = 120) -> Deferred[State]:
         """Not built yet: always an `Error`."""
-        _refuse("attended_transfer", _REFER)
+        _refuse("attended_transfer()", _REFER)
 
     @open_verb
     def wait_for_answer_machine(
@@ -108,7 +136,7 @@ class UnbuiltVerbs:
     ) -> Deferred[bool]:
         """Not built yet: always an `Error`."""
         _refuse(
-            "wait_for_answer_machine",
+            "wait_for_answer_machine()",
             "answering machines are not detected yet; FileRecorder.record() with milliseconds_max_silence ends when "
             "the far end has stopped talking",
         )

@@ -10,8 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from telephony.aio import AioCallChannel
+from telephony.blocking import UASCallChannel
 from telephony.call.arguments import check_call_from, check_call_to, check_codecs
 from telephony.call.channel import CallChannel
 from telephony.call.constants import Cause, LiveSpeakerDetectionSettings, State, TransferCause
@@ -19,6 +22,7 @@ from telephony.call.resources import TonePlayer
 from telephony.call.verbs import is_verb
 from telephony.errors import Error, Hangup
 from telephony.media.tones import ToneManager
+from telephony.runner import ReactorRunner
 from tests.call.scene import Scene
 
 DEFAULT = "sip:telephony@10.0.0.1:5060"
@@ -468,3 +472,14 @@ class NotBuiltYetTests(Scene):
         for speaks in (out.FilePlayer.say("hello"), out.FilePlayer.start_say("hello")):
             self.assertIn("FilePlayer", str(self.failureResultOf(speaks, Error).value))
         self.assertIs(out.state(), State.ANSWERED)
+
+    def test_resources(self) -> None:
+        """Section 6: a resource that is not built yet says so when it is read, in each of the three styles."""
+        plain = self.exchange.channel()
+        channels: list[Any] = [plain, UASCallChannel(plain, ReactorRunner(MemoryReactorClock())), AioCallChannel(plain)]
+        for channel in channels:
+            for name in ("WholeCallRecorder", "SpeechDetector", "FaxSender", "FaxReceiver"):
+                with self.assertRaisesRegex(Error, f"^{name}: .*not built yet; "):
+                    getattr(channel, name)
+            with self.assertRaisesRegex(Error, r"^audio\(\): .*not built yet; "):
+                channel.audio()

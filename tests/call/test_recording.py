@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,25 @@ class FileRecorderTests(MediaScene):
     def record(self, name: str = "x.wav", **details: Any) -> Deferred[JobCause]:
         """Record what alice says."""
         return self.talking.FileRecorder.record(name, **details)
+
+    def test_slow_disk(self) -> None:
+        """Section 6: record() returns when the file is complete, however long the disk takes, not before."""
+        host, at_once = self.exchange.host, self.exchange.host.run_in_thread
+
+        def slowly(function: Callable[..., Any], *args: Any) -> Deferred[Any]:
+            done: Deferred[Any] = Deferred()
+            host.clock.callLater(0.5, lambda: at_once(function, *args).chainDeferred(done))
+            return done
+
+        self.patch(host, "run_in_thread", slowly)
+        verb = self.record()
+        self.advance(1)
+        self.talking.FileRecorder.stop()
+        self.assertIs(self.talking.FileRecorder.cause(), JobCause.ABORTED)
+        self.advance(0.3)
+        self.assertNoResult(verb)
+        self.assertIs(self.run_until(verb, 5), JobCause.ABORTED)
+        self.assertApproximates(len(self.read("x.wav")) / RATE, 1.0, 0.05)
 
     def test_time_limit(self) -> None:
         """Section 6: TIMEOUT at ``seconds_timeout``; the file holds what was said, as loud as it was."""

@@ -520,6 +520,11 @@ class UserAgent:
         listener = self._listener(transport, remote)
         return None if listener is None else listener.flow(remote)
 
+    def _fault(self, failure: Failure) -> None:
+        """Log a fault of ours that came up behind a look-up, where no message is to blame."""
+        self.counters["faults"] += 1
+        self.log.failure("What followed a look-up went wrong", failure)
+
     def _locate(self, uri: SipUri, hint: Flow | None, found: Found) -> None:
         """Find the way to a URI (RFC 3263, as far as addresses go); ``found`` is called at once for an IP address."""
         if uri.scheme == "sips":
@@ -554,6 +559,7 @@ class UserAgent:
         looking = self.host.resolve(host).addTimeout(self.timers.lifetime, self.clock)  # type: ignore[arg-type]
         # Two callbacks side by side: what `reached` causes is no failure of the look-up.
         lookup: Deferred[None] = looking.addCallbacks(lambda got: None if self._closed else reached(got), failed)
+        lookup.addErrback(self._fault)
         if not lookup.called:
             self._lookups.add(lookup)
         lookup.addBoth(lambda _: self._lookups.discard(lookup))

@@ -121,6 +121,20 @@ class AnsweringTests(SynchronousTestCase):
         self.assertEqual(self.bob.lines(), ["200 BYE"])
         self.world.sessions.clear()
 
+    def test_fault_behind_a_lookup(self) -> None:
+        """Session: what goes wrong once a name has been looked up is logged and counted, not lost in a Deferred."""
+        self.world.host.names["bob.example.com"] = ["192.0.2.2"]
+
+        def broken(*_: Any) -> None:
+            raise ZeroDivisionError("on purpose")
+
+        self.patch(self.world.agent, "stamp", broken)
+        session = self.world.dial("sip:bob@bob.example.com")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.world.agent.counters["faults"], 1)
+        session.abandon()
+        self.world.agent.forget(session)
+
     def test_merged(self) -> None:
         """RFC 3261 8.2.2.2: the same INVITE by another path is 482; transfer.md rule 8: our own come back is not."""
         self.bob.send(self.world.request(branch="one"))

@@ -412,6 +412,10 @@ class Phones:
         found = {name: sum(getattr(leg.account, name) for leg in legs) for name in names}
         return {**found, "not_sent": sum(leg.unsent for leg in legs)}
 
+    def missing(self) -> int:
+        """Return how many packets have been sent and haven't come, yet or ever."""
+        return sum(half.leg.account.lost for pair in self.halves for half in pair)
+
     def others(self) -> int:
         """Return how many packets came, while measuring, that no phone of ours had said."""
         return sum(half.leg.others for pair in self.halves for half in pair)

@@ -40,7 +40,7 @@ MOST_SECONDS = 3600.0
 #: How long the calls may take to come about, beside the time that dialling at the given rate takes.
 SETTLE_SECONDS = 20.0
 #: How long packets that are under way at the end may take.
-DRAIN_SECONDS = 1.0
+DRAIN_SECONDS = 5.0
 STOP_SECONDS = 40.0
 
 
@@ -320,7 +320,7 @@ class Run:
         waited = child.waited_seconds() - waited
         memory = child.resident_kib() - memory_before
         phones.restart_grid()
-        phones.for_seconds(DRAIN_SECONDS)
+        phones.run(lambda: not phones.missing(), DRAIN_SECONDS)
 
         directions = {"caller_to_target": phones.accounts(CALLER), "target_to_caller": phones.accounts(TARGET)}
         others = phones.others()

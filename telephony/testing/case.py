@@ -13,13 +13,22 @@ text. Must not know what is tested.
             await alice.until("answered")
             await alice.until_hears(440)
             await alice.hang_up()
+
+        async def test_file(self):
+            greeting = self.application("greeting.py")
+            alice = self.phone("alice")
+            alice.dial(greeting.uri)
+            self.assertEqual((await greeting.ended()).return_code, 0)
 """
 
 from __future__ import annotations
 
 import functools
+import sys
+from collections import deque
 from collections.abc import Callable, Coroutine
 from inspect import iscoroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from unittest import SkipTest
 
@@ -29,19 +38,26 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.errors import Hangup
 from telephony.interfaces import Address
+from telephony.testing.artifacts import artifacts_directory, write_artifacts
 from telephony.testing.network import SimulatedNetwork
 from telephony.testing.phone import Phone
-from telephony.trace.ladder import Note, ladder
+from telephony.testing.threads import PATIENCE
+from telephony.trace.events import Note
+from telephony.trace.ladder import ladder
+from telephony.trace.streams import media_notes
 
 if TYPE_CHECKING:
     from telephony.call.channel import CallChannel
     from telephony.call.exchange import Exchange
+    from telephony.testing.hosting import HostedApplication, Hosting
 
 T = TypeVar("T")
 
 SERVER = "10.0.0.1"
 #: After a test so much time passes before anything may be called left over: 3*64*T1 (transfer.md I4), in seconds.
 AFTERMATH = 96.0
+#: So many packets of media are kept for what shows a failed test: 100 s of two legs that both talk.
+MOST_MEDIA = 20_000
 
 
 class BrokenTest(Exception):  # noqa: N818 - it says what became of a test
@@ -55,11 +71,14 @@ class CallTestCase(SynchronousTestCase):
     `telephony.call.exchange.Exchange` on its host 10.0.0.1, made from ``exchange_settings`` and listening on UDP and
     TCP port 5060. After a test that passed, the exchange is closed, 96 seconds go by, and then the test fails for
     timers, ports, listeners or streams that are left over, and (with ``strict``) for faults that a phone found in what
-    it was sent. What fails shows the ladder of all messages with the states of the channels beside.
+    it was sent, and for applications that still run or have raised something. What fails shows the ladder of all
+    messages with the states of the channels beside.
     """
 
     seed: int = 1
     strict: bool = True
+    #: How many real seconds a blocking application may go without a verb; None is for ever, for a debugger.
+    patience: float | None = PATIENCE
     network_settings: ClassVar[dict[str, Any]] = {}
     exchange_settings: ClassVar[dict[str, Any]] = {}
 
@@ -72,10 +91,12 @@ class CallTestCase(SynchronousTestCase):
         from telephony.call.exchange import Exchange
 
         self.network = SimulatedNetwork(self.seed, **self.network_settings)
+        self.network.media = deque(maxlen=MOST_MEDIA)
         self.phones = []
         self.notes: list[Note] = []
         self.served: list[Deferred[Any]] = []
         self._failures: list[Failure] = []
+        self._hosting: Hosting | None = None
         self._began = self.network.clock.seconds()
         self.exchange = Exchange(self.network.host(SERVER, name="server"), **self.exchange_settings)
         for transport in ("udp", "tcp"):
@@ -112,6 +133,32 @@ class CallTestCase(SynchronousTestCase):
 
         self.exchange.on_call = on_call
 
+    def application(self, file: str | Path, **settings: Any) -> HostedApplication:
+        """Host an application file, blocking or not, as the server does; it takes the calls that come in.
+
+        ``file`` is looked for beside the test's own file, then in the current directory. ``parameters`` and
+        ``extra_channels`` (1) are the service's, ``match`` ("*") the user parts it takes, ``name`` (the file's) the
+        service's, ``media`` the directory of its media files (the exchange's, or ``media`` beside the file if only
+        that is there), ``direction`` "inbound" or "outbound" for a ``main`` that could be both. An outbound one runs
+        when the test says `start`. Several files may be hosted; `serve` is not to be mixed with them.
+
+        What ``main`` raises, except `Hangup`, fails the test at its end. A blocking ``main`` runs in simulated time:
+        see `telephony.testing.threads.SimulatedRunner`. Raises `Error` for what the server refuses, too.
+        """
+        return self.hosting.add(file, **settings)
+
+    @property
+    def hosting(self) -> Hosting:
+        """The applications, and the ``runner`` for scripts that make a `Telephony`; made when it is first needed."""
+        from telephony.testing.hosting import Hosting
+
+        if self._hosting is None:
+            self._hosting = Hosting(
+                self.exchange, self.network.clock, f"{SERVER}:5060", places=self._places(), patience=self.patience
+            )
+            self.addCleanup(self._end_applications)
+        return self._hosting
+
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
         self.network.advance(seconds)
@@ -126,19 +173,22 @@ class CallTestCase(SynchronousTestCase):
 
     def ladder(self) -> str:
         """Return the ladder of everything so far."""
-        names: dict[Address, str] = {phone.address: phone.name for phone in self.phones}
-        # The server between the first phone and the others, as in the call flows of the RFCs.
-        ordered = dict(list(names.items())[:1]) | {(SERVER, 5060): "server"} | names
-        return ladder(self.network.events, ordered, notes=self.notes, start=self._began)
+        names = self._names()
+        audio = media_notes(self.network.media, self.network.events, names, whole=self._media_is_whole())
+        return ladder(self.network.events, names, notes=[*self.notes, *audio], start=self._began)
 
     def leftovers(self) -> list[str]:
         """Close everything, let the aftermath pass, and return what should not be there then.
 
         First the exchange is closed, while phones still answer; what they hold is looked at before they are closed.
         """
+        if self._hosting is not None:
+            self.network.run_until(self._hosting.hang_up(), 2 * AFTERMATH)
         self.network.run_until(self.exchange.close(), 2 * AFTERMATH)
         self.network.advance(AFTERMATH)
-        found = ["timer " + line for line in self.network.clock.leftovers()]
+        running = [] if self._hosting is None else self._hosting.leftovers()
+        # What they wait for is theirs: an application that still sleeps is named once.
+        found = running or ["timer " + line for line in self.network.clock.leftovers()]
         for phone in self.phones:
             self.network.run_until(phone.close())
         self.network.advance(1)
@@ -172,6 +222,8 @@ class CallTestCase(SynchronousTestCase):
 
     def _judge(self) -> None:
         left = self.leftovers()
+        if self._hosting is not None:
+            self._failures += self._hosting.take_failures()
         for failure in self._failures:
             failure.raiseException()
         if left:
@@ -180,12 +232,59 @@ class CallTestCase(SynchronousTestCase):
         if self.strict and faults:
             self.fail("phones found faults:\n  " + "\n  ".join(faults))
 
+    def _places(self) -> list[Path]:
+        """Return where application files are looked for first."""
+        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        return [] if file is None else [Path(file).absolute().parent]
+
+    def _end_applications(self) -> None:
+        """End what still runs; what is logged of it and has been dealt with is no news for trial."""
+        assert self._hosting is not None
+        left = self._hosting.close()
+        logged: list[Failure] = self.flushLoggedErrors()  # type: ignore[no-untyped-call]
+        others = [failure for failure in logged if not self._hosting.owns(failure)]
+        if len(others) == 1:
+            others[0].raiseException()
+        if others:
+            raise BaseExceptionGroup("logged", [failure.value for failure in others])
+        if left:
+            self.fail("application threads are left over:\n  " + "\n  ".join(left))
+
     def _with_ladder(self, error: Exception) -> Exception:
-        """Return what to raise in the place of ``error``, with the ladder in its text."""
-        if isinstance(error, AssertionError):
-            error.args = (f"{error}\n{self.ladder()}",)
+        """Return what to raise in the place of ``error``, with the ladder in its text, and what files there are."""
+        wrong = isinstance(error, AssertionError)
+        said = str(error) if wrong else f"{type(error).__name__}: {error}"
+        for failure in self._failures:
+            if failure.value is not error:
+                said += f"\nand before, in the application:\n{failure.getTraceback()}"
+        text = f"{said}\n{self.ladder()}{self._artifacts(said)}"
+        if wrong:
+            error.args = (text,)
             return error
-        return BrokenTest(f"{type(error).__name__}: {error}\n{self.ladder()}")
+        return BrokenTest(text)
+
+    def _artifacts(self, said: str) -> str:
+        """Write the files of a failed test where they are wanted; return the lines that name them."""
+        directory = artifacts_directory()
+        if directory is None:
+            return ""
+        try:
+            written = write_artifacts(
+                directory, self.id(), self.network, self._names(), text=said, notes=self.notes, start=self._began
+            )
+        except OSError as error:
+            return f"could not write the call's files: {error}\n"
+        return "".join(f"see {path}\n" for path in written)
+
+    def _names(self) -> dict[Address, str]:
+        """Return who is where, ordered as a ladder's columns."""
+        names: dict[Address, str] = {phone.address: phone.name for phone in self.phones}
+        # The server between the first phone and the others, as in the call flows of the RFCs.
+        return dict(list(names.items())[:1]) | {(SERVER, 5060): "server"} | names
+
+    def _media_is_whole(self) -> bool:
+        """Tell whether the network still has the first packet of media."""
+        return len(self.network.media) != self.network.media.maxlen
 
     def _watch_channels(self) -> None:
         """Note each state of each channel of the exchange."""

@@ -9,6 +9,11 @@ import attrs
 
 from telephony.interfaces import Address
 
+#: A packet of RTP or RTCP as it passed: time in the clock's seconds, source, destination, bytes.
+MediaPacket = tuple[float, Address, Address, bytes]
+#: A note beside what passed: time in the clock's seconds, the party's name, and what to say.
+Note = tuple[float, str, str]
+
 
 @attrs.frozen(slots=True)
 class TraceEvent:

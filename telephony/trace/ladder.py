@@ -15,7 +15,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+import attrs
+
 from telephony.interfaces import Address
+from telephony.trace.events import Note as Note
 from telephony.trace.events import TraceEvent
 
 #: The left edge is the time; a column is at least and at most so wide.
@@ -31,8 +34,21 @@ _DIRECTION = re.compile(rb"^a=(sendonly|recvonly|inactive)\r?$", re.MULTILINE)
 _ZERO = re.compile(rb"^c=IN IP(?:4 0\.0\.0\.0|6 ::)\r?$", re.MULTILINE)
 _PORT_ZERO = re.compile(rb"^m=audio 0 ", re.MULTILINE)
 
-#: A note beside the messages: time in the clock's seconds, the party's name, and what to say.
-Note = tuple[float, str, str]
+
+@attrs.frozen(slots=True)
+class Row:
+    """One message as a ladder shows it: when, from which party to which, in a few words, and in full.
+
+    ``repeated``: the same bytes went the same way before.
+    """
+
+    time: float
+    source: str
+    destination: str
+    words: str
+    data: bytes
+    event: TraceEvent
+    repeated: bool
 
 
 def messages_in(data: bytes) -> Iterator[bytes]:
@@ -99,29 +115,14 @@ def ladder(
     With ``call_ids`` only messages of these calls are drawn. ``start`` is the moment that is shown as 0, by default
     the first event's. A message sent before is marked ``again``, and what the tracer noted stands behind it.
     """
-    wanted = None if call_ids is None else set(call_ids)
-    rows: list[tuple[float, str, str, str]] = []
-    parties = dict.fromkeys(names.values())
-    seen: set[tuple[Address, Address, bytes]] = set()
-    for event in events:
-        source, destination = _party(event.source, names), _party(event.destination, names)
-        parties.update(dict.fromkeys((source, destination)))
-        for data in messages_in(event.data):
-            if wanted is not None and call_id_of(data) not in wanted:
-                continue
-            words = label(data)
-            key = (event.source, event.destination, data)
-            if key in seen:
-                words += " again"
-            seen.add(key)
-            rows.append((event.time, source, destination, f"{words} [{event.note}]" if event.note else words))
-    used = {party for _, source, destination, _ in rows for party in (source, destination)}
-    columns = [party for party in parties if party in used]
+    drawn = rows(events, names, call_ids)
+    arrows = [(row.time, row.source, row.destination, row.words) for row in drawn]
+    columns = columns_of([party for row in drawn for party in (row.source, row.destination)], names)
     marks = [(time, "", party, text) for time, party, text in notes]
-    every = sorted([*rows, *marks], key=lambda row: row[0])
+    every = sorted([*arrows, *marks], key=lambda row: row[0])
     if not every:
         return "(no messages)\n"
-    width = min(_WIDEST, max([_NARROWEST, *(len(text) + 10 for _, source, _, text in rows if source)]))
+    width = min(_WIDEST, max([_NARROWEST, *(len(text) + 10 for _, _, _, text in arrows)]))
     lines = [_head(columns, width)]
     first = every[0][0] if start is None else start
     skipped = len(every) - MOST_ROWS
@@ -130,14 +131,42 @@ def ladder(
             if index == MOST_ROWS // 2:
                 lines.append(f"{'…':>{_TIME - 2}}  {skipped} more")
             continue
-        drawn = (
-            _arrow(columns, width, source, destination, text) if source else _note(columns, width, destination, text)
-        )
-        lines.append(f"{time - first:{_TIME - 2}.3f}  {drawn}".rstrip())
+        line = _arrow(columns, width, source, destination, text) if source else _note(columns, width, destination, text)
+        lines.append(f"{time - first:{_TIME - 2}.3f}  {line}".rstrip())
     return "\n".join(lines) + "\n"
 
 
-def _party(address: Address, names: Mapping[Address, str]) -> str:
+def rows(
+    events: Iterable[TraceEvent], names: Mapping[Address, str], call_ids: Iterable[str] | None = None
+) -> list[Row]:
+    """Return the messages of events in their order; for the arguments see `ladder`."""
+    wanted = None if call_ids is None else set(call_ids)
+    found: list[Row] = []
+    seen: set[tuple[Address, Address, bytes]] = set()
+    for event in events:
+        source, destination = party_at(event.source, names), party_at(event.destination, names)
+        for data in messages_in(event.data):
+            if wanted is not None and call_id_of(data) not in wanted:
+                continue
+            words = label(data)
+            key = (event.source, event.destination, data)
+            if repeated := key in seen:
+                words += " again"
+            seen.add(key)
+            if event.note:
+                words += f" [{event.note}]"
+            found.append(Row(event.time, source, destination, words, data, event, repeated))
+    return found
+
+
+def columns_of(parties: Iterable[str], names: Mapping[Address, str]) -> list[str]:
+    """Return the parties there are, once each: those of ``names`` in that order, then the others as they come."""
+    used = dict.fromkeys(parties)
+    return [party for party in dict.fromkeys([*names.values(), *used]) if party in used]
+
+
+def party_at(address: Address, names: Mapping[Address, str]) -> str:
+    """Return the name of who is at an address: its own, or that of the only one with its IP address."""
     name = names.get(address)
     if name is None:
         same = {known for (ip, _), known in names.items() if ip == address[0]}

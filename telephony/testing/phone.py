@@ -456,7 +456,7 @@ class Phone:
     def stray_2xx_came(self, response: Response) -> None:
         """Take a 2xx again, or a fork's: see `telephony.testing.wire.WireUser`."""
         for call in reversed(self.calls):
-            if call.call_id == response.call_id and call.outgoing:
+            if call.call_id == response.call_id:
                 call.stray_2xx(response)
                 return
         self.complain(f"{response.status}: to no INVITE of this phone's")

@@ -291,6 +291,9 @@ class PhoneCall:
         if known is not None:
             self.phone.wire.send_once(*known)
             return
+        if not self.outgoing:  # the callee's INVITEs are within a dialog, and never fork
+            self.phone.complain(f"{response.status}: to no INVITE of this phone's")
+            return
         fork = PhoneDialog.called(self.invite, response)
         self._forks[fork.remote_tag or ""] = fork
         self._acknowledge(fork, response, b"")

@@ -96,7 +96,8 @@ def _run(path: Path) -> ModuleType:
     # Known by name, as dataclasses, pickle and the like ask for.
     sys.modules[module.__name__] = module
     try:
-        code = compile(path.read_bytes(), str(path), "exec")
+        # The file has the meaning it has by itself: this module's "from __future__" is not for it.
+        code = compile(path.read_bytes(), str(path), "exec", dont_inherit=True)
         exec(code, module.__dict__)
     except SyntaxError as error:
         raise Error(f"{error.filename or path}, line {error.lineno}: {error.msg}") from error

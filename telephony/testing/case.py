@@ -246,7 +246,7 @@ class CallTestCase(SynchronousTestCase):
         if len(others) == 1:
             others[0].raiseException()
         if others:
-            raise BaseExceptionGroup("logged", [failure.value for failure in others])
+            raise BaseExceptionGroup("logged", [one.value for one in others if one.value is not None])
         if left:
             self.fail("application threads are left over:\n  " + "\n  ".join(left))
 

@@ -27,6 +27,8 @@ MOST_ROWS = 4000
 #: Sizes in pixels: a row's height, how far the first rail is from the edge, a character's width, a column's limits.
 _HEIGHT, _EDGE, _CHARACTER = 28, 70, 7.4
 _NARROWEST, _WIDEST = 180, 330
+#: A long note makes the drawing as wide as this at most.
+_BROADEST = 1200
 _STATUS = re.compile(rb"SIP/2\.0 ([1-6])[0-9][0-9]", re.IGNORECASE)
 
 
@@ -39,7 +41,6 @@ class _Line:
     source: str
     destination: str
     words: str
-    beside: str = ""
 
 
 def page(
@@ -62,16 +63,16 @@ def page(
     called = payload_names(kept)
     lines = [_Line(row.time, row, row.source, row.destination, row.words) for row in rows(kept, names, call_ids)]
     for spell in spells(media):
-        words = in_words(spell.payload_type, called)
+        words = f"{in_words(spell.payload_type, called)} {spell.end - spell.start:.2f} s, {spell.packets} packets"
         source, destination = party_at(spell.source, names), party_at(spell.destination, names)
         lines.append(_Line(spell.start, spell, source, destination, words))
     columns = columns_of([party for line in lines for party in (line.source, line.destination)], names)
-    lines += [_Line(time, None, party, "", "", words) for time, party, words in notes]
+    lines += [_Line(time, None, party, "", words) for time, party, words in notes]
     lines.sort(key=lambda line: line.time)
     first = start if start is not None else lines[0].time if lines else 0.0
-    longest = max((len(visible(line.words)) for line in lines), default=0)
+    longest = max((len(visible(line.words)) for line in lines if line.what is not None), default=0)
     width = max(_NARROWEST, min(_WIDEST, round(longest * _CHARACTER) + 40))
-    total = _EDGE * 2 + width * max(0, len(columns) - 1)
+    total = max([_EDGE * 2 + width * max(0, len(columns) - 1), *(_needed(line, columns, width) for line in lines)])
     drawing, full = [], []
     skipped = len(lines) - MOST_ROWS
     for number, line in enumerate(lines):
@@ -151,32 +152,40 @@ def _svg(total: int, height: int, inside: str) -> str:
 
 
 def _row(number: int, line: _Line, time: float, columns: list[str], width: int, total: int) -> str:
-    """Return a row of the ladder: its time, its part of the drawing, and what stands beside."""
+    """Return a row of the ladder: its time, and its part of the drawing."""
     inside = "".join(f'<path class="rail" d="M{_rail(index, width)} 0V{_HEIGHT}"/>' for index in range(len(columns)))
-    beside = _text(line.beside)
     if line.what is None:
-        if line.source in columns:
-            inside += f'<circle cx="{_rail(columns.index(line.source), width)}" cy="14" r="4"/>'
-        if line.source:
-            beside = f"<b>{_text(line.source)}</b> {beside}"
-        kind = "note"
+        label, kind = f"{line.source}: {line.words}" if line.source else line.words, "note"
+        inside += _note(line, columns, width, total)
     else:
-        kind = _kind(line.what)
+        label, kind = f"{line.words}, {line.source} to {line.destination}", _kind(line.what)
         inside += _arrow(line, columns, width)
-    drawn = _svg(total, _HEIGHT, inside)
+    drawn, label = _svg(total, _HEIGHT, inside), _text(label)
     if isinstance(line.what, Row):
-        label = f"{line.words}, {line.source} to {line.destination}"
-        drawn = f'<a href="#m{number}" aria-label="{_text(label)}" title="{_text(label)}">{drawn}</a>'
-    elif line.what is not None:
-        spell = line.what
-        beside = (
-            f"<b>{_text(line.source)}</b> {_text(line.words)} to <b>{_text(line.destination)}</b> "
-            f"for {spell.end - spell.start:.2f} s, {spell.packets} packets"
-        )
-    return (
-        f'<li id="r{number}" class="{kind}"><span class="time">{time:.3f}</span>{drawn}'
-        f'<span class="beside">{beside}</span></li>\n'
-    )
+        drawn = f'<a href="#m{number}" aria-label="{label}" title="{label}">{drawn}</a>'
+    else:
+        drawn = f'<span role="img" aria-label="{label}" title="{label}">{drawn}</span>'
+    return f'<li id="r{number}" class="{kind}"><span class="time">{time:.3f}</span>{drawn}</li>\n'
+
+
+def _needed(line: _Line, columns: list[str], width: int) -> int:
+    """Return how wide the drawing has to be for what a note says."""
+    if line.what is not None or line.source == (columns or [""])[-1]:
+        return 0
+    begin = _rail(columns.index(line.source), width) + 12 if line.source in columns else 12
+    return min(_BROADEST, begin + 20 + round(len(visible(line.words) + line.source) * _CHARACTER))
+
+
+def _note(line: _Line, columns: list[str], width: int, total: int) -> str:
+    """Draw a note beside its party's rail: to the right of it, of the last one to the left."""
+    if line.source not in columns:
+        words = f"{line.source}: {line.words}" if line.source else line.words
+        return f'<text x="12" y="18" class="own">{_text(_short(words, total))}</text>'
+    rail = _rail(columns.index(line.source), width)
+    left = len(columns) > 1 and line.source == columns[-1]
+    shown = _text(_short(line.words, rail if left else total - rail))
+    place = f'x="{rail - 11}" y="18" class="own left"' if left else f'x="{rail + 11}" y="18" class="own"'
+    return f'<circle cx="{rail}" cy="14" r="4"/><text {place}>{shown}</text>'
 
 
 def _kind(what: Row | Spell) -> str:
@@ -219,7 +228,7 @@ _STYLE = """
 :root { --paper: #fff; --ink: #1b1f24; --faint: #667; --rail: #b8bec6; --shade: #f3f5f7; --mark: #fff3c4;
   --request: #0b5cad; --ringing: #7a5b00; --good: #12703a; --bad: #b3261e; --audio: #7b3fa0; }
 @media screen and (prefers-color-scheme: dark) { :root { --paper: #14171a; --ink: #e6e8ea; --faint: #98a2ad;
-  --rail: #454c55; --shade: #1f2429; --mark: #4a3f14; --request: #74b3f5; --ringing: #dfb94a; --good: #63cc8c;
+  --rail: #454c55; --shade: #1f2429; --mark: #2c2a18; --request: #74b3f5; --ringing: #dfb94a; --good: #63cc8c;
   --bad: #ff8a80; --audio: #cf9bee; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 14px/1.45 system-ui, sans-serif; }
@@ -229,14 +238,14 @@ pre, .time, svg text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Con
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .said { margin-top: 8px; max-height: 9.5em; overflow: auto; color: var(--bad); }
 ol { list-style: none; margin: 0; padding: 0; }
-li, .heads { display: grid; grid-template-columns: 5.5em TOTALpx minmax(16em, 1fr); align-items: center; margin: 0; }
+li, .heads { display: grid; grid-template-columns: 5.5em TOTALpx; align-items: center; margin: 0; }
 .heads { position: sticky; top: 0; background: var(--paper); border-bottom: 1px solid var(--rail); padding: 6px 0; }
 svg { display: block; }
 svg text { text-anchor: middle; fill: currentColor; }
 svg .own { text-anchor: start; }
+svg .left { text-anchor: end; }
 .heads text { font-weight: bold; }
 .time { color: var(--faint); text-align: right; padding-right: 10px; white-space: nowrap; }
-.beside { padding: 0 12px; font-size: 12.5px; line-height: 1.25; }
 .rail { stroke: var(--rail); fill: none; }
 .line { stroke: currentColor; fill: none; stroke-width: 1.4; }
 .head, circle { fill: currentColor; }
@@ -244,7 +253,7 @@ li a { color: inherit; display: block; text-decoration: none; }
 li a:hover, li:target { background: var(--shade); }
 .request { color: var(--request); } .ringing { color: var(--ringing); } .good { color: var(--good); }
 .bad { color: var(--bad); } .audio { color: var(--audio); } .noted .line, .audio .line { stroke-dasharray: 5 4; }
-.again { opacity: .75; }
+.again .line, .again .head, .again text { opacity: .7; }
 :focus-visible { outline: 2px solid var(--request); outline-offset: -2px; }
 details { border-bottom: 1px solid var(--rail); }
 summary { padding: 5px 12px; cursor: pointer; }
@@ -254,6 +263,7 @@ details div:target { background: var(--mark); }
 details p { margin: 0 0 6px; color: var(--faint); font-size: 12.5px; }
 details a { color: var(--request); }
 summary span:last-child { color: var(--faint); }
+@media screen { svg text { paint-order: stroke; stroke: var(--paper); stroke-width: 4px; } }
 @media screen and (min-width: 1100px) {
   body { height: 100vh; display: flex; flex-direction: column; }
   main { flex: 1; min-height: 0; display: grid; grid-template-columns: minmax(0, 3fr) minmax(24em, 2fr); }
@@ -263,12 +273,11 @@ summary span:last-child { color: var(--faint); }
 @media screen and (max-width: 1099.9px) { .ladder { overflow-x: auto; } .messages { border-top: 1px solid; } }
 @media print {
   body { font-size: 10px; }
-  li, .heads { grid-template-columns: 5em minmax(0, 1fr) 15em; break-inside: avoid; }
+  li, .heads { grid-template-columns: 5em minmax(0, TOTALpx); break-inside: avoid; }
   .heads { position: static; }
   svg { width: 100%; height: auto; }
-  .beside { font-size: 9px; }
   .said { max-height: none; }
-  pre { font-size: 9px; }
+  pre, .time { font-size: 9px; }
   summary { break-after: avoid; list-style: none; }
   details a { display: none; }
   details::details-content { content-visibility: visible; display: block; height: auto; }

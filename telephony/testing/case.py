@@ -252,6 +252,8 @@ class CallTestCase(SynchronousTestCase):
 
     def _with_ladder(self, error: Exception) -> Exception:
         """Return what to raise in the place of ``error``, with the ladder in its text, and what files there are."""
+        if self._hosting is not None:
+            self._failures += self._hosting.take_failures()
         wrong = isinstance(error, AssertionError)
         said = str(error) if wrong else f"{type(error).__name__}: {error}"
         for failure in self._failures:

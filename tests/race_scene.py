@@ -18,10 +18,12 @@ from telephony.call.constants import State, TransferCause
 from telephony.call.resources import TonePlayer
 from telephony.interfaces import Address
 from telephony.sip.message import Message, Request, Response, respond
+from telephony.sip.parser import parse_message
 from telephony.testing.case import SERVER, CallTestCase
 from telephony.testing.phone import Phone
 from telephony.testing.phone_dialog import PhoneDialog
 from telephony.testing.sounds import tone
+from telephony.trace.events import TraceEvent
 from tests.call.media_scene import packets_of
 
 #: What each phone says all the time, in Hz, and what the caller hears while the target rings.
@@ -74,6 +76,8 @@ class Race(CallTestCase):
         self.alice, self.bob, self.carol = (self.phone(name) for name in SAYS)
         for phone in self.phones:
             phone.says(tone(SAYS[phone.name]))
+        self.sent: dict[str, dict[tuple[str, ...], Message]] = {phone.address[0]: {} for phone in self.phones}
+        self.network.watchers.append(self._was_sent)
         self.calls: list[CallChannel] = []
         self.exchange.on_call = self.calls.append
 
@@ -194,25 +198,35 @@ class Race(CallTestCase):
         return self.a.state(), self.b.state(), self.a.transfer_cause()
 
     async def saw(self, phone: Phone, within: float = 10.0, **counts: int) -> None:
-        """Hold how many requests of a method a phone got, repetitions once; ``BYE=1`` and no more in the next second.
+        """Hold how many requests of a method the wire saw on their way to a phone: ``BYE=1``, and no second one.
 
-        ``_200=1`` is of responses, those to INVITE only.
+        ``_200=1`` is of responses, those to INVITE only. Repetitions count once; what got lost was on the wire too.
         """
 
         def seen() -> dict[str, int]:
-            return {what: len(self.got(phone, what)) for what in counts}
+            return {what: len(self.sent_to(phone, what)) for what in counts}
 
         end = self.now() + within
         while any(seen()[what] < counts[what] for what in counts) and self.now() < end:
             await self.passes(0.05)
         await self.passes(1)
-        self.assertEqual(seen(), counts, f"what {phone.name} got")
+        self.assertEqual(seen(), counts, f"what {phone.name} was sent")
 
-    def got(self, phone: Phone, what: str) -> list[Message]:
-        """The requests of a method, or responses (``_487``) to INVITE, that a phone got."""
+    def sent_to(self, phone: Phone, what: str) -> list[Message]:
+        """The requests of a method, or responses (``_487``) to INVITE, that the server sent a phone."""
+        sent = self.sent[phone.address[0]].values()
         if what.startswith("_"):
-            return [one for one in phone.got(int(what[1:])) if one.cseq.method == "INVITE"]
-        return [one for one in phone.got(what) if isinstance(one, Request)]
+            status = int(what[1:])
+            return [m for m in sent if isinstance(m, Response) and m.status == status and m.cseq.method == "INVITE"]
+        return [m for m in sent if isinstance(m, Request) and m.method == what]
+
+    def _was_sent(self, event: TraceEvent) -> None:
+        if event.source[0] == SERVER:
+            message = parse_message(event.data)
+            if message is not None:
+                first = message.method if isinstance(message, Request) else str(message.status)
+                key = first, message.via.branch or "", message.get("CSeq") or "", message.get("To") or ""
+                self.sent[event.destination[0]].setdefault(key, message)
 
     def got_all(self, phone: Phone) -> list[Response]:
         """Every final response that a phone got, repetitions too."""

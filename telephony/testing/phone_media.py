@@ -55,6 +55,7 @@ class PhoneMedia:
         self._offered: Described | None = None
         self._seen: Described | None = None
         self._zero = False
+        self._quiet = False  # whether we agreed to hear nothing
 
     @property
     def offering(self) -> bool:
@@ -77,6 +78,8 @@ class PhoneMedia:
             formats.append((number, EVENTS))
         body = self._describe(formats, self.direction, None)
         self._offered = read(body)
+        if self.direction in ("sendrecv", "recvonly"):  # RFC 3264 5.1: from the offer on we have to expect it
+            self.audio.ear.expect_sound()
         return body
 
     def answer(self, body: bytes) -> bytes | None:
@@ -133,6 +136,8 @@ class PhoneMedia:
     def withdraw(self) -> None:
         """Forget an offer that was refused; what was agreed before stands."""
         self._offered = None
+        if self._quiet:
+            self.audio.ear.expect_quiet(1.0)
 
     def start(self) -> None:
         """Send, if this phone sends and knows where to."""
@@ -154,7 +159,8 @@ class PhoneMedia:
         self._configure(said)
         mouth, ear = self.audio.mouth, self.audio.ear
         mouth.held = own not in ("sendrecv", "sendonly") or said.direction not in ("sendrecv", "recvonly")
-        if own in ("sendonly", "inactive") or self._zero:
+        self._quiet = own in ("sendonly", "inactive") or self._zero
+        if self._quiet:
             ear.expect_quiet(grace)
         else:
             ear.expect_sound()

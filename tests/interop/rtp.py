@@ -10,6 +10,7 @@ import struct
 from typing import Any
 
 import numpy as np
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import LoopingCall
 
@@ -59,7 +60,7 @@ class RtpEnd:
             if number % 2 == 0:
                 try:
                     self._ports.append(self._reactor.listenUDP(number + 1, DatagramProtocol(), interface=interface))
-                except OSError:
+                except CannotListenError:
                     continue
                 else:
                     break

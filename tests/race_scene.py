@@ -303,5 +303,6 @@ def _test(row: Row) -> Callable[[Race], Coroutine[Any, Any, None]]:
 
     test.__doc__ = f"{row.number} of transfer.md: {row.play.__doc__}"
     if row.unbuilt:
-        test.todo = (AssertionError, row.unbuilt)  # type: ignore[attr-defined]
+        # By its name: trial can't report the unexpected success of a mark that has the class.
+        test.todo = (["builtins.AssertionError"], row.unbuilt)  # type: ignore[attr-defined]
     return test

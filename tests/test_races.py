@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from twisted.trial.reporter import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.race_scene import TROUBLES, Race, rows_of
+from tests.race_scene import TROUBLES, Race, Row, rows_of
 from tests.races import ROWS
 
 
@@ -27,6 +31,62 @@ class UnrulyTests(Race):
     """Packets come twice, or overtake each other."""
 
     seed, network_settings = TROUBLES["unruly"]
+
+
+class MarkTests(SynchronousTestCase):
+    """What becomes of a marked scenario."""
+
+    def outcome(self, play: Callable[[Race], Coroutine[Any, Any, None]], fails_with: str = "that") -> dict[str, int]:
+        """Play a marked scenario; how often which of trial's outcomes came."""
+
+        @rows_of(Row("R0", play, "it is not built", fails_with))
+        class Marked(Race):
+            pass
+
+        result = TestResult()
+        Marked(f"test_r0_{play.__name__}").run(result)
+        names = ("expectedFailures", "unexpectedSuccesses", "failures", "errors")
+        return {name: len(getattr(result, name)) for name in names if getattr(result, name)} | {"": result.successes}
+
+    def test_fails_as_it_says(self) -> None:
+        """Issue 3: expected, and no failure."""
+
+        async def play(race: Race) -> None:
+            race.fail("that is not there")
+
+        self.assertEqual(self.outcome(play), {"expectedFailures": 1, "": 0})
+
+    def test_fails_otherwise(self) -> None:
+        """A mark covers nothing but its reason."""
+
+        async def play(race: Race) -> None:
+            race.fail("something else is broken")
+
+        self.assertEqual(self.outcome(play), {"errors": 1, "": 0})
+
+    def test_raises(self) -> None:
+        """Nor does it cover a scenario that is broken itself."""
+
+        async def play(race: Race) -> None:
+            raise KeyError("that")
+
+        self.assertEqual(self.outcome(play), {"errors": 1, "": 0})
+
+    def test_passes(self) -> None:
+        """Issue 3: a marked row that passes is an unexpected success, which fails ``.ci/run``."""
+
+        async def play(race: Race) -> None:
+            await race.passes(1)
+
+        self.assertEqual(self.outcome(play), {"unexpectedSuccesses": 1, "": 0})
+
+    def test_passes_and_leaves_something_behind(self) -> None:
+        """That it has a fault of another kind doesn't hide that it passes."""
+
+        async def play(race: Race) -> None:
+            race.alice.complain("that")
+
+        self.assertEqual(self.outcome(play), {"errors": 1, "": 0})
 
 
 class TableTests(SynchronousTestCase):

@@ -584,6 +584,41 @@ class QuirkTests(PhoneCase):
         self.finish()
 
 
+class ReinviteTests(PhoneCase):
+    """What the table of races taught the kit."""
+
+    def test_callees_reinvite_answered_twice(self) -> None:
+        """RFC 3261 13.2.2.4: the callee too acknowledges a 2xx again that it has seen, its re-INVITE's."""
+        self.build()
+        self.connect()
+        link = self.network.link(ALICE, BOB, both=False, duplicate=1.0)
+        self.assertEqual(self.network.run_until(self.bob.hold(), 5), 200)
+        self.network.advance(0.1)
+        link.duplicate = 0.0
+        acks = [one for one in self.alice.log if not one.sent and one.message.start_line.startswith("ACK")]
+        self.assertEqual(len(acks), 2, "one for each copy")
+        self.network.run_until(self.alice.hang_up(), 5)
+        self.finish()
+
+    def test_sound_before_the_answer_to_a_resumption(self) -> None:
+        """RFC 3264 5.1: who offers to hear again has to expect sound from then on, until that is refused."""
+        self.build()
+        self.connect()
+        self.assertEqual(self.network.run_until(self.alice.hold("inactive"), 5), 200)
+        self.network.advance(1)
+        media = self.alice.call.media
+        media.direction = "sendrecv"
+        media.offer()
+        self.bob.call.media.audio.mouth.held = False
+        self.network.advance(2)
+        self.assertEqual(media.audio.ear.unwanted, 0)
+        media.withdraw()
+        self.network.advance(2)
+        self.assertGreater(media.audio.ear.unwanted, 0)
+        self.network.run_until(self.bob.hang_up(), 5)
+        self.finish(faultless=False)
+
+
 class GarbageTests(PhoneCase):
     @settings(max_examples=60, deadline=None)
     @given(st.randoms(use_true_random=False))

@@ -161,6 +161,12 @@ class Samples:
         async def test_too_early(self) -> None:
             (await self.dialled("9")).record  # noqa: B018 - it raises
 
+        async def test_blocks(self) -> None:
+            self.patience = 0.2
+            stuck = self.application("applications/stuck.py")
+            self.phone("alice").dial(stuck.uri)
+            await stuck.ended()
+
         async def test_never_ends(self) -> None:
             await (await self.dialled("9")).ended(within=10)
 
@@ -181,6 +187,16 @@ class FailureTests(SynchronousTestCase):
         text = self.outcome("test_raises")
         self.assertIn("nobody is at zero", text)
         self.assertIn("|-- INVITE", text)
+
+    def test_blocks(self) -> None:
+        """What blocks beside verbs fails the test, by its line; a thread that can't be ended is named as well."""
+        result = TrialResult()
+        Samples.Failing("test_blocks").run(result)
+        found = [str(failure) for _test, failure in [*result.failures, *result.errors]]
+        self.assertRegex(found[0], r"real seconds: .*stuck.py, line 14, in main: waiting.get\(timeout=1.0\)")
+        for thread in threading.enumerate():
+            if thread.name.startswith("stuck "):
+                thread.join()
 
     def test_where_it_stands(self) -> None:
         """An application that goes on after the call is named with the line it stands at, and ended."""

@@ -14,6 +14,7 @@ from telephony.errors import Error
 from telephony.server.records import ReturnCode
 from telephony.testing.case import CallTestCase
 from telephony.testing.sounds import tone
+from telephony.testing.threads import SimulationOver
 
 
 class BlockingTests(CallTestCase):
@@ -197,6 +198,7 @@ class FailureTests(SynchronousTestCase):
         for thread in threading.enumerate():
             if thread.name.startswith("stuck "):
                 thread.join()
+        self.assertEqual(len(self.flushLoggedErrors(SimulationOver)), 1)
 
     def test_where_it_stands(self) -> None:
         """An application that goes on after the call is named with the line it stands at, and ended."""

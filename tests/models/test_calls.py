@@ -1,6 +1,6 @@
 """The model of calls, run: ``transfer.md``, invariants I1 to I8, over random people, programs and networks.
 
-``TELEPHONY_EXAMPLES`` sets how many examples are drawn; CI's 2,000 are the default.
+``TELEPHONY_EXAMPLES`` sets how many examples are drawn, 2,000 unless told; ``TELEPHONY_RANDOM=1`` draws new ones.
 """
 
 from __future__ import annotations

@@ -30,6 +30,9 @@ _log = Logger()
 
 #: How long an application thread without work is kept for the next one.
 IDLE_THREAD_SECONDS = 30.0
+#: How long the main thread waits at a time before it looks whether a signal has come.
+LOOK_UP_SECONDS = 0.5
+
 #: How long the end of the process waits for the reactor's thread.
 EXIT_SECONDS = 5.0
 
@@ -106,7 +109,18 @@ class Outcome(Generic[T]):
         with self._condition:
             # Python's locks wait some three hundred years at most, and raise for more.
             most = None if limit is None else min(limit, threading.TIMEOUT_MAX)
-            return self._condition.wait_for(lambda: self._done, most)
+            if threading.current_thread() is not threading.main_thread():
+                return self._condition.wait_for(lambda: self._done, most)
+            # Python runs signal handlers in the main thread, between two of its instructions. A signal that another
+            # thread receives, or that comes just before the lock is waited for, wakes nobody: Ctrl-C would be lost
+            # until the wait ends by itself. So this one thread looks up now and then.
+            until = None if most is None else time.monotonic() + most
+            while not self._done:
+                rest = LOOK_UP_SECONDS if until is None else min(LOOK_UP_SECONDS, until - time.monotonic())
+                if rest <= 0:
+                    break
+                self._condition.wait(rest)
+            return self._done
 
     def abandon(self) -> bool:
         """In the waiting thread: give up, unless there is an outcome after all; tells whether it gave up."""

@@ -284,6 +284,30 @@ class ProcessTests(SynchronousTestCase):
         self.assertEqual(done.stdout.splitlines(), ["interrupted IDLE", "far IDLE NOANSWER"], done.stderr)
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
+    def test_signal_that_wakes_nobody(self) -> None:
+        """api.md 1: Ctrl-C ends a verb also when the signal reached another thread, and woke no wait."""
+        done = run_script("""
+            import os, signal
+            from telephony import Telephony
+            with Telephony() as phone, Telephony() as far:
+                def main(channel):
+                    channel.ring()
+                    os.kill(os.getpid(), signal.SIGINT)
+                    done.append(channel.wait_for_idle(30))
+                done = []
+                far.serve("*", main)
+                channel = phone.channel()
+                signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # in this thread only
+                try:
+                    channel.call(f"sip:1@127.0.0.1:{far.listening[0][1]}", seconds_timeout=None)
+                except KeyboardInterrupt:
+                    interrupted = channel.wait_for_idle(30)
+                while not done:
+                    channel.wait_for_idle(0)
+                print(interrupted, *done)
+        """)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "IDLE IDLE\n", ""))
+
     def test_left_open(self) -> None:
         """A script that never closes its phone: its calls are hung up when the process ends."""
         done = run_script("""

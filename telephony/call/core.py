@@ -41,6 +41,7 @@ from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
     from telephony.call.exchange import Exchange
+    from telephony.call.recorder import CallRecording
 
 
 class ChannelCore(Enumerations):
@@ -69,6 +70,8 @@ class ChannelCore(Enumerations):
         self.running_verb: str | None = None
         self.observers: list[Callable[[ChannelCore, State, State], None]] = []
         """Called with the channel, the old and the new state at each step; they must not raise or use verbs."""
+        self.recording: CallRecording | None = None
+        """What is kept of the call (`telephony.call.recorder`), None while nobody records."""
         self.id = exchange.next_channel_id()
         self.Details = Details()
         self.SIP = SIP()
@@ -276,6 +279,8 @@ class ChannelCore(Enumerations):
     def leg_placed(self, call_id: str) -> None:
         """Take the Call-ID of our INVITE."""
         self.Details.call_id = call_id
+        if self._exchange.recorder is not None:
+            self._exchange.recorder.placed(self, call_id)
 
     def leg_ringing(self, response: Response) -> None:
         """Take 180 to 183."""
@@ -287,6 +292,8 @@ class ChannelCore(Enumerations):
     def leg_early_media(self) -> None:
         """Take the first packet of early media."""
         self.Details.early_media = True
+        if self.recording is not None:
+            self.recording.add({"channel": self.recording.role(self), "early": True})
         if self.claimed_by is not None:
             self.claimed_by.feed(TransferInput.MEDIA)
 
@@ -314,10 +321,17 @@ class ChannelCore(Enumerations):
 
         While TRANSFERRED the caller's digits are the target's, not this application's.
         """
+        if self.recording is not None:
+            self.recording.add({"channel": self.recording.role(self), "digit": digit})
         if self._state not in (State.TRANSFERRING, State.TRANSFERRED):
             self.DTMFDetector.pressed(digit)
             for job in tuple(self._jobs):
                 job.pressed(digit)
+
+    def leg_media_over(self, received: int, sent: int) -> None:
+        """Take the end of the leg's audio."""
+        if self.recording is not None:
+            self.recording.add({"channel": self.recording.role(self), "rtp": [received, sent]})
 
     def leg_over(self, ending: Ending) -> None:
         """Take the end of the leg, by the far end or by time."""
@@ -364,6 +378,8 @@ class ChannelCore(Enumerations):
     def _note_codec(self) -> None:
         if self._leg is not None and self._leg.agreed is not None:
             self.Details.codecs = [interface_codec(self._leg.agreed.codec)]
+            if self.recording is not None:
+                self.recording.audio(self)
 
     def _too_long(self) -> None:
         self._limit = None

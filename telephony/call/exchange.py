@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -31,6 +32,9 @@ from telephony.sip.timers import Timers
 from telephony.sip.uri import format_host
 from telephony.sip.user_agent import UserAgent
 from telephony.trace.events import TraceEvent
+
+if TYPE_CHECKING:
+    from telephony.call.recorder import Recorder
 
 #: What `Exchange.screen` answers in place of a call: a status and header fields, or None to let it in.
 Screen = tuple[int, list[tuple[str, str]]]
@@ -80,6 +84,10 @@ class Exchange:
         self.draining = False
         """Whether new calls from outside are refused; those from applications still go out."""
         self.closing = False
+        self.recorder: Recorder | None = None
+        """Who keeps what goes into each call; a `telephony.call.recorder.Recorder` sets itself."""
+        self._trace: Callable[[TraceEvent], None] | None = None
+        self._rtp_ports = rtp_ports
         self._advertise = advertise
         self._default_from = default_from
         self._listeners: list[tuple[str, Address]] = []
@@ -112,11 +120,43 @@ class Exchange:
     @property
     def trace(self) -> Callable[[TraceEvent], None] | None:
         """Called with every SIP message in and out, when set."""
-        return self.user_agent.trace
+        return self._trace
 
     @trace.setter
     def trace(self, trace: Callable[[TraceEvent], None] | None) -> None:
-        self.user_agent.trace = trace
+        self._trace = trace
+        self._watch_messages()
+
+    def _watch_messages(self) -> None:
+        recorder, trace = self.recorder, self._trace
+        if recorder is None or trace is None:
+            self.user_agent.trace = trace if recorder is None else recorder.traced
+            return
+        both = (recorder.traced, trace)
+
+        def traced(event: TraceEvent) -> None:
+            for one in both:
+                one(event)
+
+        self.user_agent.trace = traced
+
+    def record_by(self, recorder: Recorder) -> None:
+        """Tell ``recorder`` of every message and every call from now on."""
+        self.recorder = recorder
+        self._watch_messages()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what this exchange is made from, for a recording's head."""
+        return {
+            "listen": [f"{transport}:{format_host(host)}:{port}" for transport, (host, port) in self._listeners],
+            "advertise": self._advertise,
+            "rtp": list(self._rtp_ports),
+            "media": str(self.media_directory.absolute()),
+            "max_calls": self.max_calls,
+            "call_seconds": self.call_seconds,
+            "codecs": list(self.codecs),
+            "default_from": self._default_from,
+        }
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -166,10 +206,13 @@ class Exchange:
     def entered(self, channel: ChannelCore) -> None:
         """Note that a channel has a call from now on."""
         self.channels[channel] = None
+        if self.recorder is not None:
+            self.recorder.entered(channel)
 
     def left(self, channel: ChannelCore) -> None:
         """Note that a channel's call is over."""
-        self.channels.pop(channel, None)
+        if self.channels.pop(channel, self) is None and self.recorder is not None:
+            self.recorder.left(channel)
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call after the present message, timer or verb has been dealt with, in the order of asking.

@@ -76,6 +76,9 @@ class LegOwner(Protocol):
     def leg_digit(self, digit: str) -> None:
         """The far end has pressed a key (RFC 4733), once for each press."""
 
+    def leg_media_over(self, received: int, sent: int) -> None:
+        """The leg's audio has ended, after so many packets of RTP."""
+
     def leg_over(self, ending: Ending) -> None:
         """The leg is over, its media has stopped."""
 
@@ -270,7 +273,9 @@ class Leg:
         self._pair = exchange.ports.acquire(address)
         self._media_at = exchange.advertised(address)
         random = exchange.host.random
-        self._rtp = RtpSession(self._pair, exchange.host.clock, random, f"{random.getrandbits(48):012x}")
+        recorder = exchange.recorder
+        pair = self._pair if recorder is None or not recorder.media else recorder.tapped(self._pair, self)
+        self._rtp = RtpSession(pair, exchange.host.clock, random, f"{random.getrandbits(48):012x}")
         self._negotiation = self._negotiation_for(codecs)
         self.endpoint = Endpoint(self._rtp, exchange.media_clock)
         self.endpoint.on_digit = self._digit
@@ -289,6 +294,8 @@ class Leg:
 
     def _close(self) -> None:
         """Stop the media, free the port and let go of everything; the session looks after itself from here."""
+        if self.owner is not None and self._rtp is not None:
+            self.owner.leg_media_over(self._rtp.packets_received, self._rtp.packets_sent)
         self.owner = None
         if self._locating is not None:
             locating, self._locating = self._locating, None

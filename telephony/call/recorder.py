@@ -286,7 +286,7 @@ class Recorder:
         exchange.user_agent.message_received = self._message_received  # type: ignore[method-assign]
         if hasattr(exchange.host.random, "note"):
             exchange.host.random.note = self._drawn
-        exchange.recorder = self
+        exchange.record_by(self)
 
     def find(self, call_id: str) -> CallRecording | None:
         """Return the recording that has a dialog with this Call-ID, live or remembered."""
@@ -362,9 +362,10 @@ class Recorder:
             self._over(recording)
         return recording
 
-    def drawn_in(self, recording: CallRecording | None) -> None:
-        """From now on random draws belong to this recording."""
-        self._current = recording
+    @staticmethod
+    def tapped(pair: MediaPorts, leg: Any) -> TappedPorts:
+        """Return a leg's pair of ports such that its packets are recorded."""
+        return TappedPorts(pair, leg)
 
     # -- inside --------------------------------------------------------------------------------------------------
 

@@ -65,8 +65,7 @@ def verb(
                 self.running_verb = None
             return result
 
-        result: Deferred[Any] = maybeDeferred(method, self, *args, **kwargs)
-        return result.addBoth(over)
+        return _run(method, self, args, kwargs).addBoth(over)
 
     run.is_verb = True  # type: ignore[attr-defined]
     update_wrapper(run, method)
@@ -77,12 +76,20 @@ def open_verb(method: Callable[Concatenate[A, P], Deferred[R]]) -> Callable[Conc
     """Mark a method as a verb that may run beside others: `hang_up`, the ``wait_…`` verbs, receivers, ``stop``."""
 
     def run(self: A, /, *args: P.args, **kwargs: P.kwargs) -> Deferred[R]:
-        result: Deferred[Any] = maybeDeferred(method, self, *args, **kwargs)
-        return result
+        return _run(method, self, args, kwargs)
 
     run.is_verb = True  # type: ignore[attr-defined]
     update_wrapper(run, method)
     return run
+
+
+def _run(method: Callable[..., Deferred[Any]], subject: Any, args: Any, kwargs: Any) -> Deferred[Any]:
+    # Whoever records the call runs the verb itself, so that a replay can let it wait for its turn.
+    recording = getattr(subject, "recording", None)
+    if recording is None:
+        return maybeDeferred(method, subject, *args, **kwargs)
+    recorded: Deferred[Any] = recording.verb(subject, method, args, kwargs)
+    return recorded
 
 
 def is_verb(member: object) -> bool:

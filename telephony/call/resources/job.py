@@ -18,6 +18,7 @@ from telephony.interfaces import DelayedCall
 
 if TYPE_CHECKING:
     from telephony.call.core import ChannelCore
+    from telephony.call.recorder import CallRecording
 
 
 class JobCause(Word):
@@ -59,6 +60,12 @@ class Resource:
         if channel is None:
             raise Hangup("the channel that this belongs to is gone")
         return channel
+
+    @property
+    def recording(self) -> CallRecording | None:
+        """What is kept of the channel's call; for verbs."""
+        channel = self._to_channel()
+        return None if channel is None else channel.recording
 
 
 class Job(Resource):

@@ -26,7 +26,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived, StreamListener
+from telephony.interfaces import Address, Answer, Clock, DatagramPort, DatagramReceived, RecordKind, StreamListener
+from telephony.names import Names
 
 T = TypeVar("T")
 
@@ -189,10 +190,12 @@ class ReactorHost:
 
     ``reactor`` is a Twisted reactor (IReactorTime, IReactorFDSet, IReactorTCP, IReactorThreads). ``random`` is for
     tests; without it numbers come from the system, since tags and branches must not be guessed (RFC 3261 19.3).
+    ``names`` is for tests too: where names are looked up in place of this machine's files and name servers.
     """
 
-    def __init__(self, reactor: Any, random: random_module.Random | None = None) -> None:
+    def __init__(self, reactor: Any, random: random_module.Random | None = None, names: Names | None = None) -> None:
         self._reactor = reactor
+        self._names = names if names is not None else Names(reactor, self.resolve)
         self._random = random if random is not None else random_module.SystemRandom()
 
     @property
@@ -233,6 +236,10 @@ class ReactorHost:
         if not name or len(name) > 253:
             return fail(OSError(f"not a host name: {name[:80]!r}"))
         return self.run_in_thread(_look_up, name)
+
+    def lookup(self, name: str, kind: RecordKind) -> Deferred[Answer]:
+        """Ask for the records of a name; see `telephony.names`."""
+        return self._names.lookup(name, kind)
 
     def source_address(self, destination: Address) -> str:
         """Return our address on the route to ``destination``. Raises OSError when there is no route."""

@@ -8,9 +8,10 @@ is written against these interfaces runs the same on both. Must not know SIP, RT
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, TypeVar
 
+import attrs
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
@@ -69,6 +70,40 @@ class StreamListener(Protocol):
         """Stop accepting; fires when the port is free. Connections that were accepted live on."""
 
 
+@attrs.frozen
+class Srv:
+    """An SRV record (RFC 2782); ``target`` is a host name, or ``.`` where the service does not exist."""
+
+    priority: int
+    weight: int
+    port: int
+    target: str
+
+
+@attrs.frozen
+class Naptr:
+    """A NAPTR record (RFC 3403) as far as SIP needs it: those with a regular expression have no ``replacement``."""
+
+    order: int
+    preference: int
+    flags: str
+    service: str
+    replacement: str
+
+
+#: What can be asked of the DNS, and what a record of each kind is here: an IP address as text, an `Srv`, a `Naptr`.
+RecordKind = Literal["A", "AAAA", "SRV", "NAPTR"]
+Record = str | Srv | Naptr
+
+
+@attrs.frozen
+class Answer:
+    """What the DNS says: the records, and for how many seconds that holds. Without records there are none."""
+
+    records: Sequence[Record]
+    ttl: float
+
+
 class Host(Protocol):
     """One machine on a network, as seen by the phone system that runs on it."""
 
@@ -94,7 +129,17 @@ class Host(Protocol):
         """
 
     def resolve(self, name: str) -> Deferred[list[str]]:
-        """Look a host name up; fires with its IP addresses, best first, or fails with OSError."""
+        """Look a host name up as every program here does: fires with its addresses, best first, or fails with OSError.
+
+        No time to live comes with it; SIP asks by `lookup`.
+        """
+
+    def lookup(self, name: str, kind: RecordKind) -> Deferred[Answer]:
+        """Ask for the records of a name; addresses of names in the hosts file are the file's.
+
+        Fires with no records where there are none, be it that the name doesn't exist; fails with OSError where nobody
+        could be asked or no answer came in some seconds. Cancelling the Deferred gives the question up.
+        """
 
     def source_address(self, destination: Address) -> str:
         """Return the IP address of ours that a packet to ``destination`` would leave from."""

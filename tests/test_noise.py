@@ -51,8 +51,8 @@ def held(exchange: Exchange) -> dict[str, int]:
         "long aftermath": len(transactions.long._waiting),
         "short aftermath": len(transactions.short._waiting),
         "refused aftermath": len(transactions.refused._waiting),
-        "dialogs being located": len(agent._waiting),
-        "look-ups": len(agent._lookups),
+        "dialogs being located": len(agent.finder.waiting),
+        "look-ups": len(agent.finder.lookups),
         "to be called soon": len(exchange._later),
     }
     return {name: count for name, count in tables.items() if count}

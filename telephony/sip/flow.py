@@ -29,6 +29,19 @@ class WayBack(Protocol):
         """Send one message; never raises, what can't be sent is counted and lost."""
 
 
+class Elsewhere(Protocol):
+    """The targets that a request may go to when one of them is of no use (RFC 3263 4.3)."""
+
+    def next(self) -> Flow | None:
+        """Return the way to the next target; None when there is none left."""
+
+    def silent(self) -> None:
+        """Take note that the present target did not answer or can't be reached."""
+
+    def answered(self, retry_after: float = 0.0) -> None:
+        """Take note that the present target is there, and wants to be left alone for so many seconds."""
+
+
 class Flow(WayBack, Protocol):
     """A pair of addresses and a transport, over which messages go both ways."""
 

@@ -37,6 +37,7 @@ __all__ = [
     "field_key",
     "format_reason",
     "parse_cseq",
+    "parse_delay",
     "parse_name_addr",
     "parse_name_addrs",
     "parse_number",
@@ -94,6 +95,7 @@ _VIA = re.compile(
     rf"(?:{_SPACE}:{_SPACE}([0-9]{{1,5}}))?+{_SPACE}(;.*+)?",
     re.DOTALL,
 )
+_DELAY = re.compile(r"\s*([0-9]{1,9})(?:\s*[;(].*)?\s*$")
 _CSEQ = re.compile(r"[ \t]*+([0-9]{1,32})[ \t]++([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+")
 _NUMBER = re.compile(r"[0-9]{1,32}")
 
@@ -243,6 +245,12 @@ def parse_number(text: str, limit: int) -> int:
     if number > limit:
         raise RemoteProtocolError(f"{text} is more than {limit}")
     return number
+
+
+def parse_delay(text: str | None) -> float:
+    """Return the seconds in a Retry-After value (RFC 3261 20.33), 0 where there are none that can be read."""
+    found = _DELAY.match(text or "")
+    return float(found[1]) if found is not None else 0.0
 
 
 def format_reason(protocol: str, cause: int, text: str = "") -> str:

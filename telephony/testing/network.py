@@ -23,7 +23,7 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
-from telephony.interfaces import Address, DatagramReceived
+from telephony.interfaces import Address, Answer, DatagramReceived, Record, RecordKind
 from telephony.testing.clock import SimulatedClock
 from telephony.testing.streams import Attempt, SimulatedListener, SimulatedStream
 from telephony.trace.events import TraceEvent
@@ -133,6 +133,27 @@ class SimulatedHost:
             timer = self.clock.callLater(self.network.resolve_delay, self._resolved, name, found)
             return found
 
+    def lookup(self, name: str, kind: RecordKind) -> Deferred[Answer]:
+        """Look records up in what `SimulatedNetwork.dns` said, addresses in ``names`` too; no cache."""
+        network = self.network
+        name = name.lower().rstrip(".")
+        zone = network._zone.get((name, kind))
+        found: Deferred[Answer] = Deferred(lambda _: timer.cancel())
+        delay = network.resolve_delay if zone is None or zone.delay is None else zone.delay
+        timer = self.clock.callLater(delay, self._looked_up, name, kind, found)
+        network.questions.append((self.clock.seconds(), name, kind))
+        return found
+
+    def _looked_up(self, name: str, kind: RecordKind, found: Deferred[Answer]) -> None:
+        zone = self.network._zone.get((name, kind))
+        if zone is not None and zone.fails:
+            found.errback(OSError(errno.ETIMEDOUT, f"no DNS answer for {name} ({kind})"))
+        elif zone is not None:
+            found.callback(Answer(zone.records, zone.ttl))
+        else:
+            known = self.network.names.get(name, ()) if kind in ("A", "AAAA") else ()
+            found.callback(Answer(tuple(one for one in known if (":" in one) == (kind == "AAAA")), 0.0))
+
     def _resolved(self, name: str, found: Deferred[list[str]]) -> None:
         addresses = self.network.names.get(name.lower().rstrip("."))
         if addresses:
@@ -198,12 +219,22 @@ class SimulatedHost:
         return f"<host {self.addresses[0]}>"
 
 
+@attrs.frozen
+class ZoneEntry:
+    """What the simulated DNS says about one name and kind of record; see `SimulatedNetwork.dns`."""
+
+    records: tuple[Record, ...]
+    ttl: float
+    delay: float | None
+    fails: bool
+
+
 class SimulatedNetwork:
     """Hosts, the links between them, and the clock they all live by.
 
     ``delay``, ``jitter``, ``loss``, ``duplicate`` and ``reorder`` are those of every link that `link` was not called
-    for (see `Link`). ``cut_streams`` cuts what is written to a stream at random places. ``names`` is its DNS:
-    lower-case name to addresses.
+    for (see `Link`). ``cut_streams`` cuts what is written to a stream at random places. ``names`` are the addresses in
+    its DNS, by lower-case name; `dns` is for everything else. ``questions`` are the last ones asked: time, name, kind.
 
     ``events`` are the last messages of signalling that were sent, as `TraceEvent` with a note on those that were lost;
     ``media`` the last packets of RTP and RTCP as plain tuples (time, source, destination, bytes); ``counters`` counts
@@ -227,6 +258,8 @@ class SimulatedNetwork:
         self.cut_streams = cut_streams
         self.resolve_delay = 0.001
         self.names: dict[str, list[str]] = {}
+        self.questions: deque[tuple[float, str, RecordKind]] = deque(maxlen=MOST_MEDIA)
+        self._zone: dict[tuple[str, RecordKind], ZoneEntry] = {}
         self.hosts: dict[str, SimulatedHost] = {}
         self.counters: Counter[str] = Counter()
         self.events: deque[TraceEvent] = deque(maxlen=MOST_EVENTS)
@@ -295,6 +328,22 @@ class SimulatedNetwork:
         for stream in found:
             stream._reset()
         return len(found) // 2
+
+    def dns(
+        self,
+        name: str,
+        kind: RecordKind,
+        *records: Record,
+        ttl: float = 300.0,
+        delay: float | None = None,
+        fails: bool = False,
+    ) -> None:
+        """Set what the DNS says about a name: addresses for A and AAAA, `Srv` or `Naptr` records; none: there are none.
+
+        ``delay`` is how long the answer takes, in seconds (None: ``resolve_delay``). With ``fails`` there is no answer,
+        after that time. What is set here counts in place of ``names``.
+        """
+        self._zone[name.lower().rstrip("."), kind] = ZoneEntry(records, ttl, delay, fails)
 
     # Time
 

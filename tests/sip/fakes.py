@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from telephony.interfaces import Address, DatagramReceived
+from telephony.interfaces import Address, Answer, DatagramReceived, Record, RecordKind
 from telephony.sip.headers import NameAddr
 from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.parser import KeepAlive, StreamParser, parse_message
@@ -140,6 +140,9 @@ class FakeHost:
         self.peers: dict[Address, Peer] = {}
         self.sent: list[tuple[bytes, Address, Address]] = []
         self.names: dict[str, list[str]] = {}
+        #: NAPTR and SRV records, and what was asked for.
+        self.records: dict[tuple[str, RecordKind], list[Record]] = {}
+        self.questions: list[tuple[str, RecordKind]] = []
         #: Names whose look-up takes until the test answers it.
         self.slow: dict[str, Deferred[list[str]]] = {}
         self._last_port = 40000
@@ -163,6 +166,18 @@ class FakeHost:
         if name in self.slow:
             return self.slow[name]
         return succeed(self.names[name]) if name in self.names else fail(OSError(f"{name} unknown"))
+
+    def lookup(self, name: str, kind: RecordKind) -> Deferred[Answer]:
+        self.questions.append((name, kind))
+        if kind in ("SRV", "NAPTR"):
+            return succeed(Answer(tuple(self.records.get((name, kind), ())), 0.0))
+        answer: Deferred[Answer] = Deferred(lambda _: found.cancel())
+        found = self.resolve(name)
+        found.addCallbacks(
+            lambda got: answer.callback(Answer(tuple(one for one in got if (":" in one) == (kind == "AAAA")), 0.0)),
+            lambda failure: None if answer.called else answer.errback(failure),
+        )
+        return answer
 
     def source_address(self, destination: Address) -> str:
         return "2001:db8::1" if ":" in destination[0] else US[0]
@@ -452,5 +467,5 @@ class World:
         agent = self.agent
         left = [str(call) for call in self.clock.getDelayedCalls()]
         left += [str(one) for one in (*agent.transactions.client, *agent.transactions.server, *agent._sessions)]
-        left += [str(one) for one in (*agent.transactions.merging, *agent._waiting, *agent._lookups)]
+        left += [str(one) for one in (*agent.transactions.merging, *agent.finder.waiting, *agent.finder.lookups)]
         return left

@@ -19,6 +19,7 @@ from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.uri import SipUri, format_host, parse_uri
 from telephony.testing.clock import NeverHappened
 from telephony.testing.phone_call import ALLOW, CallState, Headers, PhoneCall
+from telephony.testing.phone_timer import TimerWish
 from telephony.testing.quirks import Quirks
 from telephony.testing.sounds import keys
 from telephony.testing.wire import ServerTransaction, Wire
@@ -70,6 +71,9 @@ class Phone:
     sends; ``media=False`` sends no RTP at all, for models of signalling. ``auto_answer`` answers each call after so
     many seconds, ``auto_ring`` sends 180 at once. ``t1`` is RFC 3261's T1. `quirks` make it misbehave.
 
+    ``reliable`` says 100rel and rings reliably where the caller says it too; ``session_timer`` (None: it knows nothing
+    of timers) is what it wants of RFC 4028: seconds, or a `TimerWish`.
+
     The verbs below act on `call`, the latest one; each of `calls` has the same ones.
     """
 
@@ -86,6 +90,8 @@ class Phone:
         auto_ring: bool = False,
         auto_answer: float | None = None,
         t1: float = 0.5,
+        reliable: bool = False,
+        session_timer: int | TimerWish | None = None,
         quirks: Quirks | None = None,
     ) -> None:
         self.host = host
@@ -96,12 +102,16 @@ class Phone:
         self.media = media
         self.auto_ring = auto_ring
         self.auto_answer = auto_answer
+        self.reliable = reliable
+        self.session_timer = TimerWish(session_timer) if isinstance(session_timer, int) else session_timer
         self.quirks = quirks or Quirks()
         self.calls: list[PhoneCall] = []
         self.complaints: list[str] = []
         """What the peer did that an RFC forbids, in words; a strict test wants it empty."""
         self.unacknowledged = 0
         """How many 2xx of ours were never acknowledged."""
+        self.unpracked = 0
+        """How many reliable responses of ours were never acknowledged."""
         self.log: deque[Logged] = deque(maxlen=MOST_MESSAGES)
         self.on_call: Callable[[PhoneCall], None] = lambda call: None
         """Called with each incoming call."""
@@ -131,6 +141,11 @@ class Phone:
         host, port = self.address
         parameter = ";transport=tcp" if transport.upper() == "TCP" else ""
         return f"sip:{self.name}@{format_host(host)}:{port}{parameter}"
+
+    @property
+    def supports(self) -> list[str]:
+        """The option tags that it says in Supported."""
+        return ["100rel"] * self.reliable + ["timer"] * (self.session_timer is not None)
 
     def token(self) -> str:
         """Return a new random token, for a tag or a Call-ID."""
@@ -162,9 +177,12 @@ class Phone:
         invite.add("CSeq", f"{self.host.random.randint(1, 9999)} INVITE")
         invite.add("Contact", f"<{self.contact(transport)}>")
         invite.add("Allow", ALLOW)
+        if self.supports:
+            invite.add("Supported", ", ".join(self.supports))
         for name, value in headers:
             invite.add(name, value)
         call = PhoneCall(self, invite, outgoing=True)
+        call.timer.ask(invite)
         if not self.quirks.offerless:
             call._attach(invite, call.media.offer())
         self._enter(call)
@@ -183,6 +201,10 @@ class Phone:
         """Refuse the incoming call."""
         self.call.reject(status, headers)
 
+    def redirect(self, *uris: str, status: int = 302, headers: Headers = ()) -> None:
+        """Send the incoming call elsewhere; see `PhoneCall.redirect`."""
+        self.call.redirect(*uris, status=status, headers=headers)
+
     def cancel(self) -> None:
         """Give up the call we dialled."""
         self.call.cancel()
@@ -198,6 +220,14 @@ class Phone:
     def resume(self) -> Deferred[int]:
         """End our hold."""
         return self.call.resume()
+
+    def reinvite(self, direction: str | None = None, **details: Any) -> Deferred[int]:
+        """Send a re-INVITE; see `PhoneCall.reinvite`."""
+        return self.call.reinvite(direction, **details)
+
+    def update(self, direction: str | None = None, **details: Any) -> Deferred[int]:
+        """Send an UPDATE; see `PhoneCall.update`."""
+        return self.call.update(direction, **details)
 
     def says(self, sound: Pcm | None, *, loop: bool = True) -> Deferred[None]:
         """Say this in the present call and in those to come: 16-bit samples at 8 kHz, None for silence.
@@ -401,15 +431,21 @@ class Phone:
 
     def _invite_came(self, transaction: ServerTransaction) -> None:
         request = transaction.request
-        if request.require:
+        unknown = [tag for tag in request.require if tag not in ("100rel", "timer")]
+        if unknown:
             response = respond(request, 420, to_tag=self.token())
-            response.add("Unsupported", ", ".join(request.require))
+            response.add("Unsupported", ", ".join(unknown))
             transaction.respond(response)
             return
         if len(request.contacts) != 1:
             transaction.reply(400, "One Contact Is Needed", to_tag=self.token())
             return
         call = PhoneCall(self, request, outgoing=False)
+        short = call.timer.too_short(request)
+        if short is not None:
+            call.forget()
+            transaction.respond(short)
+            return
         self._enter(call)
         call.arrived(transaction)
         if self.auto_ring:

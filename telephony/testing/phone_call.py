@@ -21,12 +21,16 @@ from telephony.sip.uri import SipUri, parse_uri
 from telephony.testing.phone_answers import AnswerKey, Answers
 from telephony.testing.phone_dialog import PhoneDialog
 from telephony.testing.phone_media import PhoneMedia
+from telephony.testing.phone_offers import Offers
+from telephony.testing.phone_reliable import TAG as RELIABLE
+from telephony.testing.phone_reliable import ReliableAnswers, ReliableOrder
+from telephony.testing.phone_timer import SessionTimer
 from telephony.testing.wire import ClientTransaction, ServerTransaction, Way
 
 if TYPE_CHECKING:
     from telephony.testing.phone import Phone
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"
 Headers = Sequence[tuple[str, str]]
 
 
@@ -89,37 +93,75 @@ class PhoneCall:
         self._server: ServerTransaction | None = None
         self._invite_acks: dict[tuple[int, str], tuple[Request, Way]] = {}  # our ACKs, by CSeq and To-tag
         self._answers = Answers(phone.wire, self._unacknowledged)
-        self._reinvites: dict[AnswerKey, bool] = {}  # re-INVITEs answered but not acknowledged: did they hold an offer?
+        self._provisionals = ReliableAnswers(phone.wire, phone.host.random, self._unpracked)
+        self._order = ReliableOrder()
+        self._settled = ""  # the tag of the fork with which a reliable answer has settled the INVITE's offer
+        self._reliable_bodies: dict[str, bytes] = {}  # and what each fork has said reliably
+        self._answer_waits: Callable[[], None] | None = None
+        self.offers = Offers(self)
+        self.timer = SessionTimer(self, phone.session_timer)
         self._early_tags: set[str] = set()
         self._cancelling = False
         self._cancel_limit: DelayedCall | None = None
         self._bye_wanted: Deferred[int] | None = None
         self._ack_wants_answer = False
-        self._reinviting = False
         self._timers: list[DelayedCall] = []
 
     # What a person does
 
-    def ring(self, status: int = 180, *, sdp: bool = False, tag: str | None = None, headers: Headers = ()) -> None:
-        """Send a provisional response, 101 to 199; ``tag`` makes it that of another fork. With ``sdp`` it answers."""
+    def ring(
+        self,
+        status: int = 180,
+        *,
+        sdp: bool = False,
+        tag: str | None = None,
+        headers: Headers = (),
+        reliable: bool | None = None,
+    ) -> None:
+        """Send a provisional response, 101 to 199; ``tag`` makes it that of another fork. With ``sdp`` it answers.
+
+        ``reliable`` (RFC 3262): repeated until its PRACK comes; None is as the INVITE wants it, and reliable too with
+        a Require or RSeq among the ``headers``. A reliable answer settles the INVITE's offer; to an INVITE without
+        one, ``sdp`` is an offer, and PRACK brings the answer.
+        """
         server = self._incoming()
         response = self._response(server, status, tag, headers)
+        if reliable is None:
+            asked = RELIABLE in self.invite.require or (self.phone.reliable and RELIABLE in self.invite.supported)
+            reliable = asked or RELIABLE in response.require or response.has("RSeq")
+        own = response.to.tag or ""
         if sdp and self.invite.body:
             self._attach(response, self.media.answer(self.invite.body))
             self.media.start()
+        elif sdp and reliable and own not in self._reliable_bodies:
+            self._attach(response, self.media.offer())
+        if reliable and response.body:
+            self._reliable_bodies[own] = response.body
         self.rang = True
         self.state = CallState.RINGING
-        server.respond(response)
+        if reliable:
+            self._provisionals.send(server, response)
+        else:
+            server.respond(response)
         self.phone.changed()
 
     def answer(self, *, status: int = 200, tag: str | None = None, headers: Headers = ()) -> None:
-        """Send a 2xx, repeated until its ACK comes. With another ``tag`` it is one more fork's, also later on."""
+        """Send a 2xx, repeated until its ACK comes. With another ``tag`` it is one more fork's, also later on.
+
+        Where a description that was sent reliably waits for its PRACK, so does the 2xx (RFC 3262 3); behind a reliable
+        answer it has no description of its own.
+        """
         server = self._server
         if self.outgoing or server is None or (self.status and tag is None):
             raise AssertionError(f"{self.phone.name} has no call to answer: {self}")
         quirks = self.phone.quirks
+        if self._provisionals.waits(tag or self.local_tag) and not quirks.no_wait_for_prack:
+            self._answer_waits = partial(self.answer, status=status, tag=tag, headers=headers)
+            return
         response = self._response(server, status, tag, headers)
-        if not quirks.no_sdp_in_200:
+        self.timer.answer(self.invite, response)
+        settled = (response.to.tag or "") in self._reliable_bodies
+        if not quirks.no_sdp_in_200 and not (settled and not quirks.answers_again):
             if not self.invite.body:
                 self._attach(response, self.media.offer())
                 self._ack_wants_answer = True
@@ -136,6 +178,7 @@ class PhoneCall:
         if first:
             self.status, self.local_tag, self._dialog = status, own, dialog
             self.state = CallState.ANSWERING
+            self._provisionals.stop()
             if quirks.bye_before_200:
                 self._send_bye()
         self._answers.send(server, response, quirks.extra_200)
@@ -150,6 +193,11 @@ class PhoneCall:
         self.status = status
         server.respond(self._response(server, status, None, headers))
         self._end("near")
+
+    def redirect(self, *uris: str, status: int = 302, headers: Headers = ()) -> None:
+        """Send an incoming call elsewhere: a 3xx with these Contacts, in this order (21.3)."""
+        weights = [f"<{uri}>;q={1 - i / 10:.1f}" if len(uris) > 1 else f"<{uri}>" for i, uri in enumerate(uris)]
+        self.reject(status, [*(("Contact", weight) for weight in weights), *headers])
 
     def cancel(self) -> None:
         """Give up an outgoing call that has not been answered: CANCEL, as soon as a provisional response allows it."""
@@ -187,24 +235,35 @@ class PhoneCall:
         """End our hold; fires as `hold` does."""
         return self.reinvite("sendrecv")
 
-    def reinvite(self, direction: str | None = None, *, offer: bool = True, tries: int = 5) -> Deferred[int]:
+    def reinvite(
+        self, direction: str | None = None, *, offer: bool = True, tries: int = 5, headers: Headers = ()
+    ) -> Deferred[int]:
         """Send a re-INVITE, with an offer of ``direction`` (None: as it is) or with none: then the ACK answers.
 
         A 491 is tried again after the time of RFC 3261 14.1. Fires with the final status, 0 for none; AssertionError
         when there is no dialog or another one is pending.
         """
         dialog = self._dialog
-        if self.state is not CallState.TALKING or self._reinviting or dialog is None:
+        if not self.talking or self.offers.pending or dialog is None:
             raise AssertionError(f"{self.phone.name} can't send a re-INVITE now: {self}")
-        before = self.media.direction
-        self.media.direction = direction or before
-        request = self._request(dialog, "INVITE")
-        if offer:
-            self._attach(request, self.media.offer())
-        done: Deferred[int] = Deferred()
-        self._reinviting = True
-        self._send(dialog, request, partial(self._reinvite_came, request, offer, before, tries, done))
-        return done
+        return self.offers.send("INVITE", dialog, direction, offer=offer, tries=tries, headers=headers)
+
+    def update(
+        self, direction: str | None = None, *, offer: bool = True, tries: int = 5, headers: Headers = ()
+    ) -> Deferred[int]:
+        """Send an UPDATE (RFC 3311) with an offer of ``direction``, or with none: that refreshes, and no more.
+
+        It may go out before the answer, in the latest early dialog. Fires and fails as `reinvite` does; an offer needs
+        that no other one is open.
+        """
+        dialog = self._dialog or self.early_dialog
+        if not self.alive or dialog is None or self.offers.pending or (offer and self.owes_or_awaits_answer):
+            raise AssertionError(f"{self.phone.name} can't send an UPDATE now: {self}")
+        return self.offers.send("UPDATE", dialog, direction, offer=offer, tries=tries, headers=headers)
+
+    def refresh(self, by: str = "INVITE") -> Deferred[int]:
+        """Refresh the session (RFC 4028 7.4): by an UPDATE without, or a re-INVITE with the same description."""
+        return self.update(offer=False) if by == "UPDATE" else self.reinvite()
 
     def send_info(self, body: bytes, content_type: str = "application/dtmf-relay") -> Deferred[int]:
         """Send an INFO; fires with its final status, 0 for none."""
@@ -218,6 +277,41 @@ class PhoneCall:
     def rebind_media(self) -> None:
         """Send RTP from a new port from now on without saying so, as behind a NAT that forgot us."""
         self.media.audio.rebind()
+
+    # Where it stands
+
+    @property
+    def talking(self) -> bool:
+        """Whether there is a confirmed dialog."""
+        return self.state is CallState.TALKING
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has begun and has not ended."""
+        return self.state is not CallState.ENDED
+
+    @property
+    def early_dialog(self) -> PhoneDialog | None:
+        """The dialog that the last provisional response has begun or was in; None when there was none with a tag."""
+        if self.outgoing:
+            return list(self._forks.values())[-1] if self._forks else None
+        return self._fork(self.local_tag) if self.state is CallState.RINGING else None
+
+    @property
+    def owes_answer(self) -> bool:
+        """Whether the INVITE that came has an offer and nothing that we sent has answered it."""
+        open_ = not self.outgoing and self._server is not None and self._server.status < 200
+        return open_ and bool(self.invite.body) and self.local_tag not in self._reliable_bodies
+
+    @property
+    def owes_or_awaits_answer(self) -> bool:
+        """Whether an offer is open, theirs or ours: no other may be made (RFC 3264 4, RFC 3311 5.1)."""
+        return self.owes_answer or self.media.offering
+
+    @property
+    def can_offer(self) -> bool:
+        """Whether a re-INVITE could go out now."""
+        return self.talking and not self.offers.pending and not self.offers.unacknowledged
 
     # As caller
 
@@ -247,25 +341,77 @@ class PhoneCall:
 
     def _progress(self, response: Response) -> None:
         self.provisionals.append(response)
+        tag = response.to.tag
+        if response.status > 100 and tag is not None:
+            dialog = self._forks.get(tag)
+            if dialog is None:
+                dialog = self._forks[tag] = PhoneDialog.called(self.invite, response)
+            else:
+                dialog.refresh(response)
+            if RELIABLE in response.require and not self._take_reliable(dialog, response):
+                return
         if self._cancelling:
             self._send_cancel()
             return
         if response.status > 100:
             self.rang = True
             self.state = CallState.FAR_RINGING
-            if response.body:
+            if response.body and RELIABLE not in response.require:
                 self.media.hear_early(response.body)
         self.phone.changed()
 
+    def _take_reliable(self, dialog: PhoneDialog, response: Response) -> bool:
+        """Take a reliable response and PRACK it (RFC 3262 4); False for one that is to be ignored."""
+        phone = self.phone
+        if RELIABLE not in (*self.invite.supported, *self.invite.require):
+            phone.complain(f"{response.status}: sent reliably, though we never said 100rel (RFC 3262 3)")
+        try:
+            number = self._order.take(response)
+        except ValueError as error:
+            phone.complain(f"{response.status}: {error}")
+            return False
+        if number is None:
+            return False
+        answer: bytes | None = None
+        tag = dialog.remote_tag or ""
+        if response.body:
+            if not self.invite.body:
+                answer = self.media.answer(response.body)
+                self.media.start()
+            elif not self._settled:
+                if self.media.take_answer(response.body):
+                    self._settled = tag
+                    self.media.start()
+            elif tag not in self._reliable_bodies:
+                self.media.hear_early(response.body)
+            self._reliable_bodies.setdefault(tag, response.body)
+        if not phone.quirks.no_prack:
+            prack = self._request(dialog, "PRACK")
+            prack.add("RAck", f"{number} {response.cseq}")
+            self._attach(prack, answer)
+            self._send(dialog, prack, lambda response: None)
+        return True
+
     def _accepted(self, response: Response) -> None:
         """Take the first 2xx: ACK it, and be in a call, unless we had given it up (then BYE)."""
-        dialog = self._dialog = PhoneDialog.called(self.invite, response)
-        self._forks[dialog.remote_tag or ""] = dialog
+        tag = response.to.tag or ""
+        dialog = PhoneDialog.called(self.invite, response)
+        early = self._forks.get(tag)
+        if early is not None:  # 13.2.2.4: the route set is that of the 2xx, the numbers go on
+            dialog.sequence, dialog.remote_seq = max(early.sequence, dialog.sequence), early.remote_seq
+        self._dialog = self._forks[tag] = dialog
         ack_body: bytes | None = b""
         usable = True
-        if self.invite.body:
-            usable = self.media.take_answer(response.body)
-        elif response.body:
+        settled = self._reliable_bodies.get(tag)
+        if self.invite.body and settled is not None:
+            if self._settled != tag:  # another fork's answer stood until now
+                usable = self.media.answered_by_another(self.invite.body, settled)
+        elif self.invite.body:
+            if self._settled:
+                usable = self.media.answered_by_another(self.invite.body, response.body)
+            else:
+                usable = self.media.take_answer(response.body)
+        elif response.body and settled is None:
             ack_body = self.media.answer(response.body)
         if not self.phone.quirks.no_ack:
             self._acknowledge(dialog, response, ack_body or b"")
@@ -281,6 +427,7 @@ class PhoneCall:
         self.state = CallState.TALKING
         self.answered = True
         self.media.start()
+        self.timer.agreed(response, ours=True)
         self.phone.changed()
 
     def stray_2xx(self, response: Response) -> None:
@@ -356,8 +503,8 @@ class PhoneCall:
             self.phone.complain(f"ACK: CSeq {number} is of no INVITE that was answered (13.2.2.4)")
         self._judge_target(ack)
         self.acks[tag] += 1
-        if key in self._reinvites:
-            self._reinvite_acked(self._reinvites.pop(key), ack)
+        if key in self.offers.unacknowledged:
+            self.offers.acknowledged(self.offers.unacknowledged.pop(key), ack)
         elif tag == self.local_tag and self.state is CallState.ANSWERING:
             self._answer_acked(ack)
         self.phone.changed()
@@ -376,6 +523,36 @@ class PhoneCall:
         self.answered = True
         if self._bye_wanted is not None:
             self._send_bye().chainDeferred(self._bye_wanted)
+
+    def _unpracked(self) -> None:
+        """Refuse a call whose reliable response nobody acknowledged, RFC 3262 3."""
+        self.phone.unpracked += 1
+        if not self.status:
+            self.reject(504)
+
+    def _prack_came(self, server: ServerTransaction) -> None:
+        request = server.request
+        tag = request.to.tag or ""
+        meant = self._provisionals.answer_out(tag)
+        fault = self._provisionals.acknowledged(request)
+        if fault is not None:
+            self.phone.complain(f"PRACK: {fault} (RFC 3262 3)")
+            server.reply(481)
+            return
+        response = self._response(server, 200, None, ())
+        offered = meant is not None and bool(meant.body) and not self.invite.body
+        if offered and not request.body:
+            self.phone.complain("PRACK: no answer to the offer of our reliable response (RFC 3262 5)")
+        elif offered:
+            self.media.take_answer(request.body)
+            self.media.start()
+        elif request.body:
+            self._attach(response, self.media.answer(request.body))
+        server.respond(response)
+        waiting, self._answer_waits = self._answer_waits, None
+        if waiting is not None and not self.status:
+            waiting()
+        self.phone.changed()
 
     def _unacknowledged(self, key: AnswerKey) -> None:
         """End a call whose 2xx nobody acknowledged, 13.3.1.4."""
@@ -402,8 +579,12 @@ class PhoneCall:
                 found.refresh(request)
                 self._forks[remote_tag or ""] = found
             return found if found is not None and own == found.local_tag else None
+        return self._fork(own) if own in (*self._forks, self.local_tag, *self._early_tags) else None
+
+    def _fork(self, own: str) -> PhoneDialog:
+        """Return the callee's dialog of one of our tags, made when it is first needed."""
         found = self._forks.get(own)
-        if found is None and own in (self.local_tag, *self._early_tags):
+        if found is None:
             found = self._forks[own] = PhoneDialog.answering(self.invite, own)
         return found
 
@@ -427,7 +608,9 @@ class PhoneCall:
         elif self.state is CallState.ENDED:
             server.reply(481)
         elif request.method in ("INVITE", "UPDATE"):
-            self._offer_came(server, dialog)
+            self.offers.came(server, dialog)
+        elif request.method == "PRACK":
+            self._prack_came(server)
         elif request.method == "INFO":
             self.info.append(request)
             server.reply(200)
@@ -453,78 +636,6 @@ class PhoneCall:
         if tag == self.local_tag and self.state is not CallState.ENDED:
             self._end("far")
 
-    def _offer_came(self, server: ServerTransaction, dialog: PhoneDialog) -> None:
-        request = server.request
-        quirks = self.phone.quirks
-        if self._reinviting or self.media.offering:
-            self.media.see_refused(request.body)
-            server.reply(491)
-            return
-        if quirks.refuse_reinvite:
-            server.reply(quirks.refuse_reinvite)
-            return
-        dialog.refresh(request)
-        response = self._response(server, 200, None, ())
-        if request.body:
-            answer = self.media.answer(request.body)
-            if answer is None:
-                server.reply(488)
-                return
-            self._attach(response, answer)
-        elif request.method == "INVITE":
-            self._attach(response, self.media.offer())
-        if request.method == "INVITE":
-            self._reinvites[response.to.tag or "", request.cseq.number] = bool(request.body)
-            self._answers.send(server, response)
-        else:
-            server.respond(response)
-        self.phone.changed()
-
-    def _reinvite_acked(self, offered: bool, ack: Request) -> None:
-        if not offered and ack.body:
-            self.media.take_answer(ack.body)
-        elif not offered:
-            self.phone.complain("ACK: no answer to the offer of our 2xx to a re-INVITE (14.1)")
-            self.media.withdraw()
-
-    def _reinvite_came(
-        self, request: Request, offer: bool, before: str, tries: int, done: Deferred[int], response: Response | None
-    ) -> None:
-        if response is not None and response.status < 200:
-            return
-        self._reinviting = False
-        status = response.status if response is not None else 0
-        if response is not None and status < 300 and self._dialog is not None:
-            self._dialog.refresh(response)
-            body: bytes | None = b""
-            if offer:
-                if not self.media.take_answer(response.body):
-                    self.phone.complain("the answer to a re-INVITE can't be used")
-                    self.media.withdraw()
-            else:
-                body = self.media.answer(response.body)
-            self._acknowledge(self._dialog, response, body or b"")
-        else:
-            self.media.withdraw()
-            self.media.direction, wanted = before, self.media.direction
-            if status == 491 and tries > 1 and self.state is CallState.TALKING:
-                random = self.phone.host.random
-                wait = (random.randint(210, 400) if self.outgoing else random.randint(0, 200)) / 100
-                self._later(wait, self._reinvite_again, wanted, offer, tries - 1, done)
-                return
-            if status in (0, 408, 481) and self.state is CallState.TALKING:
-                self._send_bye()
-        self.phone.changed()
-        done.callback(status)
-
-    def _reinvite_again(self, direction: str, offer: bool, tries: int, done: Deferred[int]) -> None:
-        if self.state is not CallState.TALKING:
-            done.callback(0)
-        elif self._reinviting or self._reinvites:
-            self._later(0.1, self._reinvite_again, direction, offer, tries, done)
-        else:
-            self.reinvite(direction, offer=offer, tries=tries).chainDeferred(done)
-
     def _send_bye(self) -> Deferred[int]:
         dialog = self._dialog
         if dialog is None:
@@ -549,15 +660,19 @@ class PhoneCall:
             response.add("Contact", f"<{self.phone.contact(server.way.transport)}>")
         if status < 300 or status == 405:
             response.add("Allow", ALLOW)
+        if 200 <= status < 300 and server.request.method in ("INVITE", "UPDATE", "OPTIONS") and self.phone.supports:
+            response.add("Supported", ", ".join(self.phone.supports))
         for name, value in headers:
             response.add(name, value)
         return response
 
     def _request(self, dialog: PhoneDialog, method: str, number: int | None = None) -> Request:
         request = dialog.request(method, self.phone.wire.via(dialog.transport), number)
-        if method == "INVITE":
+        if method in ("INVITE", "UPDATE"):
             request.add("Contact", f"<{self.phone.contact(dialog.transport)}>")
             request.add("Allow", ALLOW)
+            if self.phone.supports:
+                request.add("Supported", ", ".join(self.phone.supports))
         return request
 
     @staticmethod
@@ -608,6 +723,8 @@ class PhoneCall:
     def _end(self, by: str, *, said_bye: bool = False) -> None:
         self.state = CallState.ENDED
         self.ended_by = by
+        self.timer.stop()
+        self._provisionals.stop()
         if said_bye:  # they may send until they know
             self.media.audio.mouth.stop()
         else:
@@ -623,6 +740,8 @@ class PhoneCall:
     def forget(self) -> None:
         """Drop everything at once, saying nothing to anybody."""
         self._answers.stop()
+        self._provisionals.stop()
+        self.timer.stop()
         for timer in [*self._timers, *([self._cancel_limit] if self._cancel_limit else [])]:
             if timer.active():
                 timer.cancel()

@@ -98,6 +98,7 @@ class PhoneMedia:
             direction = "recvonly" if direction == "sendrecv" else "inactive"
         elif offer.direction == "recvonly":
             direction = "sendonly" if direction in ("sendrecv", "sendonly") else "inactive"
+        direction = self._quirks.answer_direction or direction
         if self._quirks.answer_hold_sendrecv:
             direction = "sendrecv"
         answer = self._describe(formats, direction, offer)
@@ -117,6 +118,12 @@ class PhoneMedia:
         self._offered = None
         self._accept(answer, offer.direction, 0.25)
         return True
+
+    def answered_by_another(self, offer: bytes, body: bytes) -> bool:
+        """Take the answer of another fork than the one whose reliable answer stood; False when it can't be used."""
+        self._offered = read(offer)
+        self._seen = self.theirs = None
+        return self.take_answer(body)
 
     def hear_early(self, body: bytes) -> None:
         """Look at the answer of a provisional response: it may be of one fork of several, so it settles nothing."""

@@ -40,7 +40,19 @@ class Quirks:
     ignore_bye: bool = False
     """Don't answer a BYE."""
     refuse_reinvite: int = 0
-    """Answer re-INVITEs with this status."""
+    """Answer re-INVITEs and UPDATEs with this status."""
+    glare: int = 0
+    """Answer so many re-INVITEs and UPDATEs with 491, as if ours had crossed them; it counts down."""
+    no_prack: bool = False
+    """Never acknowledge a reliable provisional response."""
+    no_wait_for_prack: bool = False
+    """Send the 2xx though a description that was sent reliably waits for its PRACK."""
+    answers_again: bool = False
+    """Describe our side in the 2xx again, though a reliable response has answered."""
+    no_refresh: bool = False
+    """Never refresh a session, whatever was agreed."""
+    no_expiry: bool = False
+    """Don't end a session that the peer does not refresh."""
     offerless: bool = False
     """Dial without an offer; the answer goes into the ACK."""
     no_sdp_in_200: bool = False
@@ -53,6 +65,8 @@ class Quirks:
     """Hold by ``c=IN IP4 0.0.0.0``, as before RFC 3264, with no direction attribute."""
     answer_hold_sendrecv: bool = False
     """Answer every offer with sendrecv, whatever direction it had."""
+    answer_direction: str = ""
+    """Answer every offer with this direction."""
     frozen_version: bool = False
     """Never count up the version in our o= line."""
     no_events: bool = False

@@ -26,7 +26,7 @@ from telephony.call.constants import State
 from telephony.call.core import ChannelCore
 from telephony.call.resources import JobCause
 from telephony.errors import Hangup
-from telephony.interfaces import Address, DatagramPort, DatagramReceived
+from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived
 from telephony.rtp.interfaces import MediaPorts
 from telephony.trace.events import TraceEvent
 from telephony.trace.ladder import call_id_of
@@ -102,7 +102,9 @@ class CallRecording:
         "watchers",
     )
 
-    def __init__(self, clock: Any, began: float, server: dict[str, Any], media: bool, director: Director | None) -> None:
+    def __init__(
+        self, clock: Clock, began: float, server: dict[str, Any], media: bool, director: Director | None
+    ) -> None:
         self._clock = clock
         self._start = clock.seconds()
         self._server = server
@@ -472,5 +474,3 @@ def _stepped(channel: ChannelCore, old: State, new: State) -> None:
 
 def _short(text: str) -> str:
     return text if len(text) <= MOST_WORDS else text[: MOST_WORDS - 1] + "…"
-
-

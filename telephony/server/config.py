@@ -185,6 +185,21 @@ def _directory(value: Any, files: _Files) -> Path:
     return path
 
 
+def _trace_directory(value: Any, files: _Files) -> Path | None:
+    return None if value is None else _directory(value, files)
+
+
+def _control(value: Any, files: _Files) -> str | None:
+    if value is None or value == "off":
+        return value
+    path = files.find(_name(value, files))
+    if path.exists() and not path.is_socket():
+        raise _Refused(f'{path} is no socket; give a name that isn\'t taken, like "telephony.sock", or "off"')
+    if not path.parent.is_dir():
+        raise _Refused(f"{path.parent} is no directory, so {path.name} can't be made in it")
+    return str(path)
+
+
 def _record_file(value: Any, files: _Files) -> Path:
     path = files.find(_name(value, files))
     if path.is_dir():
@@ -258,6 +273,22 @@ class RecordsSection:
 
 
 @attrs.frozen(kw_only=True)
+class TraceSection:
+    """``[trace]``: what is kept of each call, to be looked at and played again.
+
+    ``replay`` is ``"signalling"``, ``"media"`` (with the packets of RTP that come) or ``"off"``; ``calls`` is how many
+    calls that are over are remembered. Calls that went wrong are written to ``directory``, where that is given, the
+    newest ``keep`` of them. ``control`` is the socket that ``telephony trace`` asks, ``"off"`` for none.
+    """
+
+    replay: str = attrs.field(default="signalling", metadata=_by(_one_of("signalling", "media", "off")))
+    calls: int = attrs.field(default=100, metadata=_by(_whole(0, 10_000)))
+    directory: Path | None = attrs.field(default=None, metadata=_by(_trace_directory))
+    keep: int = attrs.field(default=100, metadata=_by(_whole(1, 100_000)))
+    control: str | None = attrs.field(default=None, metadata=_by(_control))
+
+
+@attrs.frozen(kw_only=True)
 class Service:
     """``[[service]]``: an application and who gets to it."""
 
@@ -281,6 +312,7 @@ class Configuration:
     limits: LimitsSection = attrs.field(factory=LimitsSection)
     media: MediaSection = attrs.field(factory=MediaSection)
     records: RecordsSection = attrs.field(factory=RecordsSection)
+    trace: TraceSection = attrs.field(factory=TraceSection)
     services: tuple[Service, ...] = ()
     public: bool = False
 
@@ -300,6 +332,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "limits": LimitsSection,
     "media": MediaSection,
     "records": RecordsSection,
+    "trace": TraceSection,
 }
 _DEFAULT_PATHS = {"media": {"directory": "media"}, "records": {"file": "records.jsonl"}}
 

@@ -178,6 +178,7 @@ class Instance:
         "_started",
         "_wall",
         "channel",
+        "fault",
         "id",
         "service",
     )
@@ -199,6 +200,8 @@ class Instance:
         self.id = instance_id
         self.service = service
         self.channel = channel
+        self.fault: str | None = None
+        """What ``main`` raised, in a sentence with the line; None while it has raised nothing, and for `Hangup`."""
         self._direction = direction
         self._outbound_parameters = outbound_parameters
         self._media_directory = media_directory
@@ -291,6 +294,7 @@ class Instance:
                 text=str(failure.value),
             )
         else:
+            self.fault = _blame(failure, str(self.service.application.path))
             self._log.failure("[{id} {call_id}] main raised", failure, id=self.id, call_id=self._call_id)
         return ReturnCode.NO_INTEGER
 
@@ -333,6 +337,13 @@ class Instance:
         for channel in self._channels:
             release(channel)
         self._ended(self, record)
+
+
+def _blame(failure: Failure, path: str) -> str:
+    """Say what was raised, and in which line of the application."""
+    lines = [line for _name, file, line, _locals, _globals in failure.frames if file == path]
+    where = f"{path}, line {lines[-1]}: " if lines else ""
+    return f"{where}{type(failure.value).__name__}: {failure.value}".removesuffix(": ")
 
 
 def _deferred(value: Any) -> Any:

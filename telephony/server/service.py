@@ -22,6 +22,7 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from telephony.call.exchange import Exchange, parse_listener
+from telephony.call.recorder import NotedRandom, Recorder
 from telephony.errors import Error
 from telephony.host import family_of
 from telephony.interfaces import Host
@@ -132,7 +133,10 @@ class TelephonyService(service.Service):
 
             self._reactor = reactor
         self._configuration.media.directory.mkdir(parents=True, exist_ok=True)
-        self.exchange = self._make_exchange(ReactorHost(self._reactor), self._configuration)
+        self.exchange = self._make_exchange(ReactorHost(self._reactor, NotedRandom()), self._configuration)
+        trace = self._configuration.trace
+        if trace.replay != "off":
+            Recorder(self.exchange, media=trace.replay == "media", calls=trace.calls)
         self.switchboard = Switchboard(self._configuration, self.exchange, ReactorRunner(self._reactor))
         for text in self._configuration.sip.listen:
             host, port = listen_on(self.exchange, text)

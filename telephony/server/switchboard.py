@@ -22,6 +22,7 @@ from telephony.server.applications import Direction
 from telephony.server.config import Configuration, Service
 from telephony.server.drain import Drain, DrainInput, Phase
 from telephony.server.instance import Instance
+from telephony.server.recordings import RecordingFiles, facts_of, outcome_of
 from telephony.server.records import Record, RecordFile, ReturnCode
 from telephony.sip.message import Request
 
@@ -49,6 +50,7 @@ class Switchboard:
         self._inbound = configuration.inbound
         self._running: Counter[str] = Counter()
         self._records = RecordFile(exchange.host, configuration.records.file)
+        self._recordings = RecordingFiles(exchange.host, configuration.trace.directory, configuration.trace.keep)
         self._closed: Deferred[None] | None = None
         self._waiting: list[Deferred[None]] = []
         self.instances: dict[str, Instance] = {}
@@ -115,7 +117,7 @@ class Switchboard:
         host = self._exchange.host
         channel.ExtraChannel.extend(self._exchange.channel() for _ in range(service.extra_channels))
         instance = Instance(
-            f"{host.random.getrandbits(64):016x}",
+            self.instance_id(),
             service,
             channel,
             direction=direction,
@@ -127,12 +129,22 @@ class Switchboard:
             ended=self._ended,
         )
         self.instances[instance.id] = instance
+        if self._exchange.recorder is not None:
+            self._exchange.recorder.hosted(channel, facts_of(instance, parameters))
         self._running[service.name] += 1
         instance.start()
         return instance.id
 
+    def instance_id(self) -> str:
+        """Return an id for a new instance."""
+        return f"{self._exchange.host.random.getrandbits(64):016x}"
+
     def _ended(self, instance: Instance, record: Record) -> None:
         self._records.write(record)
+        if self._exchange.recorder is not None:
+            recording = self._exchange.recorder.ended(instance.channel, outcome_of(instance, record))
+            if recording is not None:
+                self._recordings.ended(recording)
         del self.instances[instance.id]
         self._running[instance.service.name] -= 1
         if not self.instances:
@@ -195,7 +207,7 @@ class Switchboard:
 
     def drained(self) -> None:
         """See `Drained.drained`."""
-        self._closed = self._records.flush()
+        self._closed = self._recordings.flush().addCallback(lambda _none: self._records.flush())
         self._closed.addCallback(lambda _none: self._tell())
 
     def _tell(self) -> None:

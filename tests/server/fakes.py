@@ -82,6 +82,7 @@ class FakeExchange:
 
     def __init__(self) -> None:
         self.host = FakeHost()
+        self.recorder = None
         self.screen: Callable[[Request], Any] = lambda request: None
         self.on_call: Callable[[Any], None] = lambda channel: None
         self.closing: Deferred[None] | None = None

@@ -211,8 +211,10 @@ class Exchange:
 
     def left(self, channel: ChannelCore) -> None:
         """Note that a channel's call is over."""
-        if self.channels.pop(channel, self) is None and self.recorder is not None:
-            self.recorder.left(channel)
+        if channel in self.channels:
+            del self.channels[channel]
+            if self.recorder is not None:
+                self.recorder.left(channel)
 
     def soon(self, call: Callable[[], None]) -> None:
         """Call after the present message, timer or verb has been dealt with, in the order of asking.

@@ -191,7 +191,7 @@ def _trace_directory(value: Any, files: _Files) -> Path | None:
 
 def _control(value: Any, files: _Files) -> str | None:
     if value is None or value == "off":
-        return value
+        return None if value is None else "off"
     path = files.find(_name(value, files))
     if path.exists() and not path.is_socket():
         raise _Refused(f'{path} is no socket; give a name that isn\'t taken, like "telephony.sock", or "off"')

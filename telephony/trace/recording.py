@@ -159,12 +159,14 @@ class Recording:
     # -- to look at ----------------------------------------------------------------------------------------------
 
     def events(self) -> list[TraceEvent]:
-        """Return the messages, for ladders, pages and captures; their times are the recording's."""
-        return [event_of(entry) for entry in self.entries if "in" in entry or "out" in entry]
+        """Return the messages, for ladders, pages and captures; times are the recording's."""
+        found = ((_moment(entry, index), entry) for index, entry in enumerate(self.entries))
+        return [attrs.evolve(event_of(entry), time=time) for time, entry in found if "in" in entry or "out" in entry]
 
     def notes(self) -> list[Note]:
         """Return what stands beside the messages: states, media, digits, verbs."""
-        return [(entry["t"], "server", words) for entry in self.entries if (words := words_of(entry))]
+        found = ((_moment(entry, index), words_of(entry)) for index, entry in enumerate(self.entries))
+        return [(time, "server", words) for time, words in found if words]
 
     def media(self) -> list[MediaPacket]:
         """Return the packets of RTP that came, where they were kept."""
@@ -185,6 +187,11 @@ class Recording:
     def names(self) -> dict[Address, str]:
         """Return who is where, ordered as a ladder's columns: who began, the server, the others."""
         return names_of(self.events())
+
+
+def _moment(entry: Entry, index: int) -> float:
+    """Return an entry's time, such that those of one moment keep their order."""
+    return float(entry["t"]) + index * 1e-8
 
 
 def names_of(events: Iterable[TraceEvent]) -> dict[Address, str]:

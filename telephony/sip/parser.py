@@ -61,8 +61,18 @@ class KeepAlive:
         return "<KeepAlive>"
 
 
-#: The only one there is.
+class Pong(KeepAlive):
+    """What a stream yields for the CRLF that answers a ping of ours (RFC 5626 4.4.1)."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<Pong>"
+
+
+#: The only ones there are.
 KEEP_ALIVE = KeepAlive()
+PONG = Pong()
 
 
 class UnparsableMessage(RemoteProtocolError):  # noqa: N818 - it says what came, as the seam names it
@@ -222,19 +232,26 @@ def parse_message(datagram: bytes) -> Request | Response | None:
 class StreamParser:
     """Cuts a stream into messages; the way the stream is cut into pieces makes no difference.
 
-    ``max_size`` bounds a message in bytes, and with it what is kept here.
+    ``max_size`` bounds a message in bytes, and with it what is kept here. ``pongs_due`` is set by whoever sends pings:
+    so many single CRLFs between messages are their answers, and not halves of the peer's pings.
     """
 
-    __slots__ = ("_buffer", "_error", "_line_ends", "_message", "_missing", "_scanned", "max_size")
+    __slots__ = ("_buffer", "_error", "_line_ends", "_message", "_missing", "_scanned", "max_size", "pongs_due")
 
     def __init__(self, max_size: int = MAX_MESSAGE) -> None:
         self.max_size = max_size
+        self.pongs_due = 0
         self._buffer = bytearray()
         self._scanned = 0
         self._line_ends = 0
         self._message: Request | Response | None = None
         self._missing = 0
         self._error: UnparsableMessage | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether a message has begun and is not complete; the line ends between messages are none."""
+        return bool(self._buffer) or self._message is not None
 
     def feed(self, data: bytes) -> list[Request | Response | KeepAlive]:
         """Take the next bytes; return what they complete, in order. Messages have not been through ``check()``.
@@ -275,6 +292,10 @@ class StreamParser:
             if buffer[1] != 10:
                 raise UnparsableMessage("a CR by itself between messages")
             del buffer[:2]
+            if self.pongs_due and not self._line_ends:
+                self.pongs_due -= 1
+                complete.append(PONG)
+                return True
             self._line_ends += 1
             if self._line_ends == 2:
                 self._line_ends = 0

@@ -42,20 +42,29 @@ class TransportUser(Protocol):
     def tracing(self) -> bool:
         """Whether anybody looks at `traced`."""
 
+    def flows_needed(self) -> set[object]:
+        """Return the flows of dialogs: their connections are kept however long nothing is said."""
+
+    def stun_received(self, data: bytes, flow: TransportFlow) -> None:
+        """Take a datagram that is STUN, not SIP (RFC 5626 8)."""
+
 
 class Transport(Protocol):
     """A port that listens, and makes the flows through it."""
 
     @property
     def transport(self) -> str:
-        """``"UDP"`` or ``"TCP"``."""
+        """``"UDP"``, ``"TCP"`` or ``"TLS"``."""
 
     @property
     def address(self) -> Address:
         """What it is bound to, with the real port."""
 
-    def flow(self, remote: Address) -> TransportFlow:
-        """Return the flow to a remote address; a connection that is needed for it is begun."""
+    def flow(self, remote: Address, name: str | None = None) -> TransportFlow:
+        """Return the flow to a remote address; a connection that is needed for it is begun.
+
+        ``name`` is the host of the URI that leads there, whose certificate must be shown over TLS.
+        """
 
 
 class TransportFlow(Flow, Protocol):
@@ -64,6 +73,16 @@ class TransportFlow(Flow, Protocol):
     @property
     def listener(self) -> Transport:
         """The port it goes through, or belongs to."""
+
+    @property
+    def name(self) -> str | None:
+        """The host whose certificate was asked for, None where none was."""
+
+    def hold(self) -> None:
+        """Keep a connection however long it is silent, until `let_go`: a registration depends on it."""
+
+    def let_go(self) -> None:
+        """End a `hold`."""
 
 
 class OwnAddress:

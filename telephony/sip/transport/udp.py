@@ -1,4 +1,4 @@
-"""SIP over UDP: one datagram, one message (RFC 3261 18, RFC 3581).
+"""SIP over UDP: one datagram, one message (RFC 3261 18, RFC 3581), STUN apart (RFC 5626 8).
 
 Owns: one bound port and the flows through it. Must not know what a message means.
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 from telephony.interfaces import Address, Host
 from telephony.sip.flow import FlowWatcher
 from telephony.sip.parser import UnparsableMessage, parse_message
+from telephony.sip.stun import is_stun
 from telephony.sip.transport.base import OwnAddress, TransportUser
+from telephony.trace.masking import masked
 
 
 class UdpFlow:
@@ -19,6 +21,7 @@ class UdpFlow:
     transport = "UDP"
     reliable = False
     usable = True
+    name = None
 
     def __init__(self, transport: UdpTransport, remote: Address) -> None:
         self._transport = transport
@@ -37,6 +40,12 @@ class UdpFlow:
         """Do nothing: an unconnected UDP socket never fails."""
 
     def unwatch(self, watcher: FlowWatcher) -> None:
+        """Do nothing."""
+
+    def hold(self) -> None:
+        """Do nothing: there is no connection to keep."""
+
+    def let_go(self) -> None:
         """Do nothing."""
 
     @property
@@ -58,14 +67,14 @@ class UdpTransport:
         self.address = self._port.address
         self.own = OwnAddress(host, self.address)
 
-    def flow(self, remote: Address) -> UdpFlow:
+    def flow(self, remote: Address, name: str | None = None) -> UdpFlow:
         """Return the flow to a remote address."""
         return UdpFlow(self, remote)
 
     def send(self, data: bytes, remote: Address) -> None:
         """Send one message."""
-        if self._user.tracing:
-            self._user.traced(self.own.towards(remote), remote, "UDP", data, True)
+        if self._user.tracing and not is_stun(data):
+            self._user.traced(self.own.towards(remote), remote, "UDP", masked(data), True)
         self._port.send(data, remote)
 
     def close(self) -> None:
@@ -74,9 +83,12 @@ class UdpTransport:
 
     def _received(self, data: bytes, source: Address) -> None:
         user = self._user
-        if user.tracing:
-            user.traced(source, self.own.towards(source), "UDP", data, False)
         flow = UdpFlow(self, source)
+        if is_stun(data):
+            user.stun_received(data, flow)
+            return
+        if user.tracing:
+            user.traced(source, self.own.towards(source), "UDP", masked(data), False)
         try:
             message = parse_message(data)
         except UnparsableMessage as error:

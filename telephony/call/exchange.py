@@ -7,7 +7,7 @@ know applications, services or threads: `on_call` gets each inbound call, whoeve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -239,26 +239,12 @@ class Exchange:
         if self._later:
             self.host.clock.callLater(0, self._run_later)
 
-    @staticmethod
-    def is_literal(name: str) -> bool:
-        """Tell whether a URI's host is an IP address and needs no looking up."""
-        try:
-            ip_address(name)
-        except ValueError:
-            return False
-        return True
-
     def media_address(self, towards: Address) -> str:
         """Return the IP address of ours that media to or from a peer uses."""
         for _transport, (host, _port) in self._listeners:
             if not ip_address(host).is_unspecified and (":" in host) == (":" in towards[0]):
                 return host
         return self.host.source_address(towards)
-
-    def reachable(self, addresses: Sequence[str]) -> str:
-        """Return the first of a name's addresses that is of a family we listen in, else the first."""
-        families = {":" in host for _transport, (host, _port) in self._listeners}
-        return next((one for one in addresses if (":" in one) in families), addresses[0])
 
     def advertised(self, address: str) -> str:
         """Return what is written into SDP for an address of ours: the public one behind a NAT, except on loopback."""

@@ -7,9 +7,10 @@ transfers. RFC 3261 13 to 15 through `sip.session`, RFC 3264 through `sdp.negoti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -24,7 +25,9 @@ from telephony.sip.headers import NameAddr, format_reason
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Request, Response
 from telephony.sip.outgoing import OutgoingSession
+from telephony.sip.resolve import NoWay
 from telephony.sip.session import MAX_FORKS, Session, SessionRefusal
+from telephony.sip.targets import Target
 from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ class How(Enum):
     HUNG_UP = "BYE, or a dialog the far end no longer knows"
     CANCELLED = "CANCEL before our final response"
     UNCONFIRMED = "no ACK for our 2xx within 64*T1 (R35)"
+    SILENT = "neither RTP nor RTCP for as long as the media timer allows (R32); a BYE has been sent"
 
 
 @attrs.frozen
@@ -52,8 +56,19 @@ class Ending:
     response: Response | None = None
 
 
+@attrs.frozen(eq=False)
+class Change:
+    """A direction that we want, and who is told: ``done`` gets None, or the status and reason that refused it."""
+
+    direction: str
+    done: Callable[[tuple[int, str] | None], None]
+
+
 class LegOwner(Protocol):
     """What a leg tells the channel it belongs to. Nothing comes any more after `leg_over` or after `Leg.end`."""
+
+    #: Seconds without RTP and RTCP after which the leg is ended (R32); None: never.
+    media_timeout: float | None
 
     def leg_placed(self, call_id: str) -> None:
         """Our INVITE is on its way, with this Call-ID."""
@@ -90,6 +105,7 @@ class Leg:
         "_answered",
         "_early",
         "_early_answers",
+        "_elsewhere",
         "_exchange",
         "_locating",
         "_media_at",
@@ -109,7 +125,8 @@ class Leg:
         self._negotiation: Negotiation | None = None
         self._pair: PortPair | None = None
         self._rtp: RtpSession | None = None
-        self._locating: Deferred[list[str]] | None = None
+        self._locating: Deferred[Any] | None = None
+        self._elsewhere: Callable[[], None] | None = None
         self._early_answers: dict[str, bytes] = {}
         self._early: str | None = None
         self._answered = False
@@ -125,20 +142,16 @@ class Leg:
         headers: Sequence[tuple[str, str]],
         max_forwards: int,
     ) -> None:
-        """Send an INVITE. Raises NoPorts when no RTP port is free; whatever else goes wrong is told as `leg_over`."""
-        if self._exchange.is_literal(target.host):
-            self._dial_at(target.host, target, caller, codecs, headers, max_forwards)
-            return
+        """Send an INVITE, as soon as it is known where to; whatever goes wrong is told as `leg_over`, maybe at once."""
         # Which of our addresses goes into the SDP depends on where the target is.
-        self._locating = self._exchange.host.resolve(target.host)
-        self._locating.addCallback(
-            lambda found: self._dial_at(self._exchange.reachable(found), target, caller, codecs, headers, max_forwards)
-        )
-        self._locating.addErrback(self._not_found, target.host)
+        locating = self._exchange.user_agent.locate(target)
+        self._locating = locating
+        dialling = locating.addCallback(self._dial_at, target, caller, codecs, headers, max_forwards)
+        dialling.addErrback(self._not_found, target.host)
 
     def _dial_at(
         self,
-        where: str,
+        targets: Sequence[Target],
         target: SipUri,
         caller: NameAddr,
         codecs: Sequence[str],
@@ -146,11 +159,24 @@ class Leg:
         max_forwards: int,
     ) -> None:
         self._locating = None
-        try:
-            ours = self._exchange.media_address((where, target.port or 5060))
-        except OSError as error:
-            self._over(Ending(How.REFUSED, 0, f"there is no way to {where}: {error.strerror or error}"))
+        ours, reason = "", ""
+        ways: list[Target] = []
+        others: list[Target] = []
+        for one in targets:
+            try:
+                address = self._exchange.media_address(one.address)
+            except OSError as error:
+                reason = reason or f"there is no way to {one.address[0]}: {error.strerror or error}"
+                continue
+            ours = ours or address
+            (ways if address == ours else others).append(one)
+        if not ways:
+            self._over(Ending(How.REFUSED, 0, reason))
             return
+        # The offer holds an address that these targets can send to. The others get an INVITE of their own.
+        self._elsewhere = None
+        if others:
+            self._elsewhere = partial(self._dial_at, others, target, caller, codecs, headers, max_forwards)
         self._open_media(ours, codecs)
         assert self._negotiation is not None
         self.session = self._exchange.user_agent.invite(
@@ -160,6 +186,7 @@ class Leg:
             observer=self,
             headers=list(headers),
             max_forwards=max_forwards,
+            targets=ways,
         )
         assert self.owner is not None
         self.owner.leg_placed(self.session.call_id)
@@ -171,7 +198,8 @@ class Leg:
         if isinstance(failure.value, NoPorts):
             self._over(Ending(How.NO_PORTS, 0, failure.getErrorMessage()))
             return
-        self._over(Ending(How.REFUSED, 0, f"the host name {name} leads nowhere: {failure.getErrorMessage()}"))
+        failure.trap(NoWay)  # type: ignore[no-untyped-call]
+        self._over(Ending(How.REFUSED, 0, f"{name} leads nowhere: {failure.getErrorMessage()}"))
 
     # -- incoming ------------------------------------------------------------------------------------------------
 
@@ -237,6 +265,19 @@ class Leg:
         """What the last offer/answer exchange settled, None before the first."""
         return None if self._negotiation is None else self._negotiation.agreed
 
+    def change(self, change: Change) -> None:
+        """Offer the far end a direction by re-INVITE: "sendonly" or "inactive" to hold it, "sendrecv" to resume.
+
+        ``change.done`` is called, once, with what became of it; not when the leg ends first.
+        """
+        assert self.session is not None
+        if not self.session.reoffer(change):
+            change.done((0, "too many requests wait for their turn"))
+
+    def withdraw(self, change: Change) -> bool:
+        """Take a `change` back, of which nothing is heard then; False when it has been sent already."""
+        return self.session is not None and self.session.withdraw(change)
+
     def silence(self) -> None:
         """Stop the media at once, while the dialog waits for its end (an unacknowledged 2xx)."""
         if self.endpoint is not None:
@@ -280,6 +321,17 @@ class Leg:
         self.endpoint = Endpoint(self._rtp, exchange.media_clock)
         self.endpoint.on_digit = self._digit
 
+    def _watch_media(self) -> None:
+        """Begin the media timer, now that both sides send (R32)."""
+        if self.owner is not None and self.endpoint is not None:
+            self.endpoint.watch(self.owner.media_timeout, self._media_lost)
+
+    def _media_lost(self) -> None:
+        session = self.session
+        if session is not None:
+            session.bye([("Reason", format_reason("SIP", 408, "No Media"))])
+        self._over(Ending(How.SILENT, 0, "no RTP and no RTCP came"))
+
     def _start_media(self) -> None:
         if self.endpoint is not None:
             self.endpoint.start()
@@ -297,6 +349,7 @@ class Leg:
         if self.owner is not None and self._rtp is not None:
             self.owner.leg_media_over(self._rtp.packets_received, self._rtp.packets_sent)
         self.owner = None
+        self._elsewhere = None
         if self._locating is not None:
             locating, self._locating = self._locating, None
             locating.addErrback(lambda _given_up: None)
@@ -304,9 +357,13 @@ class Leg:
         if self.session is not None:
             self.session.observer = None
             self.session = None
+        self._release_media()
+
+    def _release_media(self) -> None:
         if self.endpoint is not None:
             self.endpoint.on_digit = None
             self.endpoint.on_first_packet = None
+            self.endpoint.on_timeout = None
             self.endpoint.stop()
             self.endpoint = None
         if self._rtp is not None:
@@ -363,10 +420,19 @@ class Leg:
         self._early_answers.clear()
         self.endpoint.apply(agreed)
         self.endpoint.start()
+        self._watch_media()
         self.owner.leg_answered(response)
 
     def session_refused(self, session: Session, status: int, reason: str, response: Response | None) -> None:
-        """Take the final refusal of our INVITE, or its silence."""
+        """Take the final refusal of our INVITE, or its silence; targets that need another offer may be left (R5)."""
+        elsewhere = self._elsewhere
+        if status in (0, 503) and elsewhere is not None and self.owner is not None:
+            self._release_media()
+            try:
+                elsewhere()
+            except NoPorts as error:
+                self._over(Ending(How.NO_PORTS, 0, str(error)))
+            return
         self._over(Ending(How.REFUSED, status, reason, response))
 
     def session_cancelled(self, session: Session, request: Request | None) -> None:
@@ -386,6 +452,7 @@ class Leg:
                 return
         self._answered = True
         self.endpoint.start()
+        self._watch_media()
         self.owner.leg_confirmed()
 
     def session_unconfirmed(self, session: Session) -> None:
@@ -419,6 +486,38 @@ class Leg:
             return
         self.endpoint.apply(agreed)
         self.owner.leg_changed()
+
+    def session_offer(self, session: Session, purpose: object) -> bytes:
+        """Write our next offer: the direction wanted, or for a refresh what holds."""
+        if self._negotiation is None:
+            return b""
+        return self._negotiation.offer(purpose.direction) if isinstance(purpose, Change) else self._negotiation.repeat()
+
+    def session_offer_answered(self, session: Session, purpose: object, answer: bytes) -> None:
+        """Take the answer to our offer; without one that can be used, what was agreed before still holds."""
+        if self.owner is None or self._negotiation is None or self.endpoint is None:
+            return
+        refusal = None
+        try:
+            agreed = self._negotiation.answered(answer)
+        except RemoteProtocolError as error:
+            self._negotiation.rollback()
+            refusal = 0, str(error) if answer else "the answer came without SDP"
+        else:
+            self.endpoint.apply(agreed)
+            self.owner.leg_changed()
+        if isinstance(purpose, Change):
+            purpose.done(refusal)
+
+    def session_offer_withdrawn(self, session: Session) -> None:
+        """Forget our offer: what was agreed before still holds."""
+        if self._negotiation is not None:
+            self._negotiation.rollback()
+
+    def session_offer_refused(self, session: Session, purpose: object, status: int, reason: str) -> None:
+        """Take the refusal of our offer; a refresh that was refused is the session timer's business."""
+        if isinstance(purpose, Change):
+            purpose.done((status, reason))
 
     def session_info(self, session: Session, request: Request) -> int:
         """Refuse what an INFO carries: nothing is read from it yet (RFC 6086 4.2.2); an empty one asks nothing."""

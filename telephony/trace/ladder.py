@@ -115,15 +115,13 @@ def ladder(
     With ``call_ids`` only messages of these calls are drawn. ``start`` is the moment that is shown as 0, by default
     the first event's. A message sent before is marked ``again``, and what the tracer noted stands behind it.
     """
-    drawn = rows(events, names, call_ids)
-    arrows = [(row.time, row.source, row.destination, row.words) for row in drawn]
-    columns = columns_of([party for row in drawn for party in (row.source, row.destination)], names)
+    arrows = [(row.time, row.source, row.destination, row.words) for row in rows(events, names, call_ids)]
     marks = [(time, "", party, text) for time, party, text in notes]
     every = sorted([*arrows, *marks], key=lambda row: row[0])
     if not every:
         return "(no messages)\n"
-    width = min(_WIDEST, max([_NARROWEST, *(len(text) + 10 for _, _, _, text in arrows)]))
-    lines = [_head(columns, width)]
+    drawing = Drawing([(source, destination, text) for _, source, destination, text in arrows], names)
+    lines = [" " * _TIME + drawing.head]
     first = every[0][0] if start is None else start
     skipped = len(every) - MOST_ROWS
     for index, (time, source, destination, text) in enumerate(every):
@@ -131,9 +129,30 @@ def ladder(
             if index == MOST_ROWS // 2:
                 lines.append(f"{'…':>{_TIME - 2}}  {skipped} more")
             continue
-        line = _arrow(columns, width, source, destination, text) if source else _note(columns, width, destination, text)
-        lines.append(f"{time - first:{_TIME - 2}.3f}  {line}".rstrip())
+        lines.append(f"{time - first:{_TIME - 2}.3f}  {drawing.line(source, destination, text)}".rstrip())
     return "\n".join(lines) + "\n"
+
+
+class Drawing:
+    """The columns for a ladder of these arrows (source, destination, words), and a line of it at a time."""
+
+    def __init__(self, arrows: Iterable[tuple[str, str, str]], names: Mapping[Address, str]) -> None:
+        drawn = list(arrows)
+        self._columns = columns_of(
+            [party for source, destination, _ in drawn for party in (source, destination)], names
+        )
+        self._width = min(_WIDEST, max([_NARROWEST, *(len(text) + 10 for _, _, text in drawn)]))
+
+    @property
+    def head(self) -> str:
+        """The names above the columns."""
+        return "".join(name[: self._width - 2].ljust(self._width) for name in self._columns).rstrip()
+
+    def line(self, source: str, destination: str, text: str) -> str:
+        """Draw an arrow; without a ``source`` it is a note of the destination's."""
+        if not source:
+            return _note(self._columns, self._width, destination, text)
+        return _arrow(self._columns, self._width, source, destination, text)
 
 
 def rows(
@@ -172,10 +191,6 @@ def party_at(address: Address, names: Mapping[Address, str]) -> str:
         same = {known for (ip, _), known in names.items() if ip == address[0]}
         name = same.pop() if len(same) == 1 else f"{address[0]}:{address[1]}"
     return name
-
-
-def _head(columns: list[str], width: int) -> str:
-    return (" " * _TIME + "".join(name[: width - 2].ljust(width) for name in columns)).rstrip()
 
 
 def _rails(columns: list[str], width: int) -> list[str]:

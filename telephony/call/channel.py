@@ -21,7 +21,7 @@ from telephony.call.constants import (
     TransferCause,
     cause_of_status,
 )
-from telephony.call.core import ChannelCore
+from telephony.call.holding import HoldVerbs
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput
 from telephony.call.unbuilt import UnbuiltResources, UnbuiltVerbs
@@ -38,7 +38,7 @@ _RETRIEVED = frozenset({State.ANSWERED, State.IDLE, State.ERROR})
 _IDLE = frozenset({State.IDLE})
 
 
-class CallChannel(ChannelCore, UnbuiltVerbs, UnbuiltResources):
+class CallChannel(HoldVerbs, UnbuiltVerbs, UnbuiltResources):
     """One call at a time, inbound or outbound; its verbs return Deferreds to ``await``.
 
     Every verb fires with the value that ``api.md`` names, or fails with `Error` (wrong state, bad argument; nothing

@@ -23,6 +23,8 @@ class Input(Enum):
     HANG_UP = "hang_up() that is over at once"
     TRANSFER = "a transfer verb has met its preconditions"
     RETRIEVE = "retrieve_transferred_call()"
+    HOLD = "hold()"
+    RESUME = "resume()"
     MEDIA = "a media verb, connect() or the start of a resource's job"
 
     ARRIVED = "an INVITE for it has passed all checks"
@@ -34,6 +36,9 @@ class Input(Enum):
     UNJOINED = "the transfer has failed"
     RETRIEVING = "the transferred call is on its way back, by itself or by the other channel's hang_up()"
     RETRIEVED = "our own first packet has gone out after the join was cut"
+    HELD = "the far end has accepted our hold"
+    UNHELD = "the far end has refused our hold, or it was given up"
+    RESUMED = "the far end has accepted the end of our hold"
     FAULT = "an internal fault"
 
 
@@ -47,6 +52,8 @@ VERBS = frozenset(
         Input.HANG_UP,
         Input.TRANSFER,
         Input.RETRIEVE,
+        Input.HOLD,
+        Input.RESUME,
         Input.MEDIA,
     }
 )
@@ -93,12 +100,17 @@ TABLE: Mapping[State, Mapping[Input, State | None]] = {
         REDIRECT=State.ERROR,
         TRANSFER=State.TRANSFERRING,
         RETRIEVE=_STAYS,
+        HOLD=State.HOLDING,
         MEDIA=_STAYS,
     ),
     State.CALL_OUTGOING: _row(State.CALL_OUTGOING, RINGS=State.RING_OUTGOING, ACCEPTED=State.ANSWERED),
     State.RING_OUTGOING: _row(State.RING_OUTGOING, ACCEPTED=State.ANSWERED),
-    State.HOLDING: _row(State.HOLDING),
-    State.ON_HOLD: _row(State.ON_HOLD),
+    State.HOLDING: _row(
+        State.HOLDING, REJECT=State.IDLE, REDIRECT=State.ERROR, HELD=State.ON_HOLD, UNHELD=State.ANSWERED
+    ),
+    State.ON_HOLD: _row(
+        State.ON_HOLD, REJECT=State.IDLE, REDIRECT=State.ERROR, RESUME=_STAYS, RESUMED=State.ANSWERED
+    ),
     State.TRANSFERRING: _row(State.TRANSFERRING, JOINED=State.TRANSFERRED, UNJOINED=State.ANSWERED),
     State.TRANSFERRED: _row(State.TRANSFERRED, RETRIEVE=State.RECONNECTING, RETRIEVING=State.RECONNECTING),
     State.RECONNECTING: _row(State.RECONNECTING, RETRIEVE=_STAYS, RETRIEVED=State.ANSWERED),

@@ -16,7 +16,6 @@ from telephony.call.verbs import open_verb
 from telephony.errors import Error
 
 _ROOMS = "conference rooms are not built yet; connect() lets two calls hear each other"
-_HOLD = "hold is not built yet; a FilePlayer or TonePlayer can play something to the caller meanwhile"
 _REFER = "REFER is not built yet; retrievable_transfer() hands the caller to somebody else and keeps hold of the call"
 
 
@@ -105,16 +104,6 @@ class UnbuiltVerbs:
     ) -> Deferred[State]:
         """Not built yet: always an `Error`."""
         _refuse("transfer_to_conference_room()", _ROOMS)
-
-    @open_verb
-    def hold(self, music: object = None) -> Deferred[State]:
-        """Not built yet: always an `Error`."""
-        _refuse("hold()", _HOLD)
-
-    @open_verb
-    def resume(self) -> Deferred[State]:
-        """Not built yet: always an `Error`."""
-        _refuse("resume()", _HOLD)
 
     @open_verb
     def blind_transfer(self, call_to: str, seconds_timeout: float | None = 120) -> Deferred[State]:

@@ -172,16 +172,20 @@ class RtpSession:
         return self._sending
 
     @property
-    def receiving(self) -> bool:
-        """Whether the peer is expected to send."""
-        return self._agreed is not None and self._agreed.receive
+    def expecting(self) -> bool:
+        """Whether the peer has to be heard: audio flows both ways. Whoever holds, or is held, may be silent (R32)."""
+        return self._agreed is not None and self._agreed.receive and self._agreed.send
+
+    def heard(self) -> None:
+        """Let the time without a packet begin now."""
+        self.last_received = self._clock.seconds()
 
     def apply(self, agreed: Agreed) -> None:
         """Take what an offer/answer exchange settled; again for each re-INVITE. From here on packets can flow."""
         if self.closed:
             return
         now = self._clock.seconds()
-        if self._agreed is None or (agreed.receive and not self._agreed.receive):
+        if self._agreed is None or (agreed.receive and agreed.send and not self.expecting):
             self.last_received = now
         self._agreed = agreed
         self.codec = agreed.codec

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 
 import attrs
 
 from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address
+from telephony.sdp.crypto import SUITES, Crypto, usable
 from telephony.sdp.model import Attribute, Connection, MediaDescription, Origin, SessionDescription
 from telephony.sdp.parser import parse_sdp, whole_number
 
@@ -28,7 +30,8 @@ EVENT_TYPE = 101
 _DYNAMIC = range(96, 128)
 _KNOWN = frozenset((*STATIC_TYPES, EVENT.upper()))
 #: AVPF without feedback attributes is AVP on the wire (RFC 4585 section 5); an answer repeats what was offered.
-_PROTOCOLS = frozenset(("RTP/AVP", "RTP/AVPF"))
+_PLAIN = frozenset(("RTP/AVP", "RTP/AVPF"))
+_SECURED = frozenset(("RTP/SAVP", "RTP/SAVPF"))
 
 #: A direction attribute: does the one who writes it send, does it receive (RFC 3264 section 5.1).
 DIRECTIONS = {
@@ -42,6 +45,27 @@ _DIRECTION_NAMES = {both: name for name, both in DIRECTIONS.items()}
 _TIMES = re.compile(r"[0-9]{1,20} [0-9]{1,20}")
 
 
+class Securing(Enum):
+    """What becomes of SRTP (RFC 4568) in a session."""
+
+    REFUSED = "only plain RTP is offered and taken"
+    TAKEN = "plain RTP is offered, either is taken"
+    OFFERED = "SRTP is offered, either is taken"
+    DEMANDED = "only SRTP is offered and taken"
+
+    @property
+    def offers(self) -> bool:
+        """Whether an offer of ours asks for SRTP."""
+        return self in (Securing.OFFERED, Securing.DEMANDED)
+
+    @property
+    def protocols(self) -> frozenset[str]:
+        """The protocols of m= lines that are taken."""
+        if self is Securing.REFUSED:
+            return _PLAIN
+        return _SECURED if self is Securing.DEMANDED else _PLAIN | _SECURED
+
+
 @attrs.frozen
 class Agreed:
     """What two descriptions together allow, from our side.
@@ -51,7 +75,8 @@ class Agreed:
     may arrive, with "PCMU", "PCMA" or "telephone-event". ``remote_rtp`` and ``remote_rtcp`` are None where the peer
     wants nothing sent to it (0.0.0.0 or ::, RFC 3264 section 8.4); ``send`` is False then. They are also None, with
     ``send`` left as it is, where the peer wrote a host name: nothing is looked up for media, and the address is learnt
-    from what the peer sends (symmetric RTP). ``send`` and ``receive`` are our directions.
+    from what the peer sends (symmetric RTP). ``send`` and ``receive`` are our directions. With SRTP ``own_crypto``
+    secures what we send and ``remote_crypto`` what the peer sends; without it both are None.
     """
 
     codec: str
@@ -63,6 +88,8 @@ class Agreed:
     remote_rtcp: Address | None
     send: bool
     receive: bool
+    own_crypto: Crypto | None = None
+    remote_crypto: Crypto | None = None
 
     @property
     def direction(self) -> str:
@@ -83,6 +110,9 @@ class _Stream:
     rtcp: Address | None
     sends: bool
     receives: bool
+    secured: bool
+    #: What can be used of its a=crypto lines, by preference.
+    cryptos: tuple[Crypto, ...]
 
     def first(self, name: str) -> int | None:
         for number, one in self.types.items():
@@ -98,6 +128,11 @@ class _Offer:
     direction: str
     types: dict[int, str]
     lines: tuple[MediaDescription, ...]
+    #: What our a=crypto lines offer; empty without SRTP.
+    cryptos: tuple[Crypto, ...]
+    times: str = "0 0"
+    #: What we want, of which the direction is what the peer's hold leaves.
+    wish: str = ""
 
 
 class Negotiation:
@@ -105,7 +140,9 @@ class Negotiation:
 
     ``address`` and ``rtp_port`` are ours (an IP literal; RTCP is on the port above, RFC 3550 section 11), ``codecs``
     are those allowed on this call, best first, ``ptime`` is what we ask the peer to send, ``events`` says whether
-    telephone events are offered and taken. One offer waits at a time: `pending`.
+    telephone events are offered and taken. ``securing`` says what becomes of SRTP, ``new_key`` draws so many random
+    bytes for a key of ours; keys are this session's own, and our key changes when the peer's does. One offer waits at
+    a time: `pending`.
 
     A description gets a new o= version exactly when it differs from the one written before it (RFC 3264 section 8), and
     keeps its session id for good. m= lines keep their order and number over the session, refused ones at port 0.
@@ -116,11 +153,15 @@ class Negotiation:
         "_event_type",
         "_events",
         "_index",
+        "_keys",
         "_lines",
+        "_new_key",
         "_offer",
         "_ptime",
+        "_securing",
         "_session_id",
         "_taken",
+        "_times",
         "_version",
         "_wish",
         "_written",
@@ -137,6 +178,8 @@ class Negotiation:
         codecs: Sequence[str] = ("PCMA", "PCMU"),
         ptime: int = 20,
         events: bool = True,
+        securing: Securing = Securing.REFUSED,
+        new_key: Callable[[int], bytes] | None = None,
     ) -> None:
         unknown = [name for name in codecs if name not in STATIC_TYPES]
         if unknown or not codecs:
@@ -149,6 +192,11 @@ class Negotiation:
         self._codecs = tuple(dict.fromkeys(codecs))
         self._ptime = ptime
         self._events = events
+        self._new_key = new_key
+        #: Without a source of keys there is no SRTP.
+        self._securing = securing if new_key is not None else Securing.REFUSED
+        #: What we have drawn, by suite: offered again with the same key as long as the peer's is the same.
+        self._keys: dict[str, bytes] = {}
         self._event_type: int | None = None
         self._taken: set[int] = set()
         self._wish = "sendrecv"
@@ -156,6 +204,7 @@ class Negotiation:
         #: The session's m= lines as agreed, and which of them is ours.
         self._lines: tuple[MediaDescription, ...] = ()
         self._index = 0
+        self._times = "0 0"
         self._version = 0
         self._written: SessionDescription | None = None
 
@@ -179,12 +228,23 @@ class Negotiation:
         if event_type is not None:
             types[event_type] = EVENT
         lines = [_refused(line) for line in self._lines]
+        protocol = "RTP/SAVP" if self._securing.offers else "RTP/AVP"
         if lines:
-            lines[self._index] = self._audio(self._lines[self._index].protocol, types, direction)
+            protocol = self._lines[self._index].protocol
+        cryptos: tuple[Crypto, ...] = ()
+        if protocol.upper() in _SECURED:
+            used_crypto = self.agreed.own_crypto if self.agreed is not None else None
+            if used_crypto is not None:
+                cryptos = (used_crypto,)  # nothing is renegotiated that works
+            else:
+                cryptos = tuple(Crypto(tag, suite, self._key(suite)) for tag, suite in enumerate(SUITES, 1))
+        audio = self._audio(protocol, types, direction, cryptos)
+        if lines:
+            lines[self._index] = audio
         else:
-            lines = [self._audio("RTP/AVP", types, direction)]
+            lines = [audio]
         data = self._write(lines, "0 0")
-        self._offer = _Offer(direction, types, tuple(lines))
+        self._offer = _Offer(direction, types, tuple(lines), cryptos)
         return data
 
     def current(self) -> bytes:
@@ -194,6 +254,21 @@ class Negotiation:
         nobody would ever come off hold.
         """
         return self.offer(self._wish)
+
+    def repeat(self) -> bytes:
+        """Write what holds now as an offer, for a refresh (RFC 4028 7.4); `pending` until it is answered.
+
+        It has the bytes of the last description, unless that one was an offer that was refused. That the peer holds us
+        shows in it, and it may go on with that; what we want ourselves stays as it is.
+        """
+        if not self._lines:
+            return self.current()
+        line = self._lines[self._index]
+        direction = _DIRECTION_NAMES[_direction((line.attributes,))]
+        offer = _Offer(direction, _payload_types(line)[0], self._lines, self._times, self._wish)
+        data = self._write(list(self._lines), self._times)
+        self._offer = offer
+        return data
 
     def rollback(self) -> None:
         """Forget the offer that waits: it was refused, or never answered. What was agreed before still holds."""
@@ -216,14 +291,15 @@ class Negotiation:
         agreed, stream = self._read_answer(offer, sdp)
         self._taken |= stream.mapped
         self._event_type = next((number for number, name in offer.types.items() if name == EVENT), None)
-        self._wish, self._lines, self._offer = offer.direction, offer.lines, None
+        self._wish, self._lines, self._offer = offer.wish or offer.direction, offer.lines, None
+        self._times = offer.times
         self.agreed = agreed
         return agreed
 
-    def offered(self, sdp: bytes, direction: str = "sendrecv") -> tuple[bytes, Agreed]:
+    def offered(self, sdp: bytes, direction: str | None = None) -> tuple[bytes, Agreed]:
         """Take the peer's offer, first or later; return our answer and what is agreed with it.
 
-        ``direction`` is what we want; the answer says as much of it as the offer allows: sendonly is answered recvonly,
+        ``direction`` is what we want, None: what we wanted before, sendrecv at first; the answer says as much of it as the offer allows: sendonly is answered recvonly,
         inactive is answered inactive, an address of 0.0.0.0 is the old way to hold and is answered as sendonly is.
         Every m= line is answered in its place, those we don't take with port 0 (RFC 3264 section 6). The same offer
         again gives the same bytes again.
@@ -231,6 +307,7 @@ class Negotiation:
         Raises `RemoteProtocolError`: 400 for what is no description, 488 when no audio line can be used, 491 while an
         offer of ours is pending. Nothing has changed then.
         """
+        direction = self._wish if direction is None else direction
         if direction not in DIRECTIONS:
             raise ValueError(f"{direction!r} is not a direction: {', '.join(DIRECTIONS)}")
         if self._offer is not None:
@@ -243,6 +320,7 @@ class Negotiation:
         event_type = stream.first(EVENT) if self._events else None
         if event_type is not None:
             types[event_type] = EVENT
+        own_crypto, remote_crypto = self._answer_crypto(stream)
         wish_send, wish_receive = DIRECTIONS[direction]
         agreed = Agreed(
             codec=types[payload_type],
@@ -254,12 +332,16 @@ class Negotiation:
             remote_rtcp=stream.rtcp,
             send=wish_send and stream.receives,
             receive=wish_receive and stream.sends,
+            own_crypto=own_crypto,
+            remote_crypto=remote_crypto,
         )
         lines = [_refused(line) for line in session.media]
-        lines[index] = self._audio(session.media[index].protocol, types, agreed.direction)
+        secured = () if own_crypto is None else (own_crypto,)
+        lines[index] = self._audio(session.media[index].protocol, types, agreed.direction, secured)
         times = next((value for letter, value in session.other if letter == "t"), "")
         # RFC 3264 section 6: the answer's t= is the offer's, as long as it is one at all.
-        data = self._write(lines, times if _TIMES.fullmatch(times) else "0 0")
+        self._times = times if _TIMES.fullmatch(times) else "0 0"
+        data = self._write(lines, self._times)
         self._taken |= stream.mapped
         self._event_type = event_type if event_type is not None else self._event_type
         self._wish, self._lines, self._index = direction, tuple(lines), index
@@ -287,6 +369,7 @@ class Negotiation:
         )
         if payload_type is None:
             raise RemoteProtocolError(f"the answer has none of the codecs offered: {', '.join(self._codecs)}", 488)
+        own, remote = self._answered_crypto(offer, stream)
         ours_send, ours_receive = DIRECTIONS[offer.direction]
         # What arrives should have our numbers (RFC 3264 section 6.1); those of the answer are what some peers use
         # instead, and they are understood where they don't mean something else to us.
@@ -301,8 +384,45 @@ class Negotiation:
             remote_rtcp=stream.rtcp,
             send=ours_send and stream.receives,
             receive=ours_receive and stream.sends,
+            own_crypto=own,
+            remote_crypto=remote,
         )
         return agreed, stream
+
+    def _answered_crypto(self, offer: _Offer, stream: _Stream) -> tuple[Crypto | None, Crypto | None]:
+        """Find which of our lines an answer has chosen (RFC 4568 7.1.3); RemoteProtocolError (488) for none of them."""
+        if not offer.cryptos and not stream.secured:
+            return None, None
+        if not offer.cryptos or not stream.secured:
+            raise RemoteProtocolError("the answer has not the protocol of our audio line (RFC 3264 section 6)", 488)
+        for one in stream.cryptos:
+            for own in offer.cryptos:
+                if (one.tag, one.suite) == (own.tag, own.suite):
+                    return own, one
+        raise RemoteProtocolError("the answer takes none of our a=crypto lines (RFC 4568 section 7.1.3)", 488)
+
+    def _answer_crypto(self, stream: _Stream) -> tuple[Crypto | None, Crypto | None]:
+        """Choose from an offer's lines the first that we have, and answer it with a key of our own.
+
+        Our key stays what it was while the peer's does, and is drawn anew when the peer has drawn another: both begin
+        their counts of packets again then, and so do we (RFC 4568 section 7.1.4).
+        """
+        if not stream.secured:
+            return None, None
+        before = self.agreed
+        kept = before.remote_crypto if before is not None else None
+        remote = next((one for one in stream.cryptos if one.same_key(kept)), stream.cryptos[0])
+        if before is not None and before.own_crypto is not None and remote.same_key(kept):
+            return Crypto(remote.tag, remote.suite, before.own_crypto.key), remote
+        if before is not None:
+            self._keys.clear()
+        return Crypto(remote.tag, remote.suite, self._key(remote.suite)), remote
+
+    def _key(self, suite: str) -> bytes:
+        assert self._new_key is not None
+        if suite not in self._keys:
+            self._keys[suite] = self._new_key(SUITES[suite])
+        return self._keys[suite]
 
     def _choose(self, session: SessionDescription) -> tuple[int, _Stream]:
         """Find the audio line to answer: the one in use if it still can be, else the first that can."""
@@ -325,13 +445,18 @@ class Negotiation:
 
     def _read(self, session: SessionDescription, media: MediaDescription) -> _Stream:
         """Read an audio line, or raise `RemoteProtocolError` (488) when it is none, refused or out of our reach."""
-        if media.media.lower() != "audio" or media.protocol.upper() not in _PROTOCOLS:
+        protocol = media.protocol.upper()
+        if media.media.lower() != "audio" or protocol not in self._securing.protocols:
             raise RemoteProtocolError(f"{media.media!a} over {media.protocol!a} can't be used here", 488)
+        secured = protocol in _SECURED
+        cryptos = tuple(usable(media.attribute_values("crypto"))) if secured else ()
         if media.port == 0:
             raise RemoteProtocolError("the audio line is refused: port 0 (RFC 3264 section 6)", 488)
         connection = media.connection or session.connection
         if connection is None:
             raise RemoteProtocolError("the audio line has no c= line (RFC 8866 section 5.7)", 488)
+        if secured and not cryptos:
+            raise RemoteProtocolError(f"{media.protocol} has no a=crypto line that can be used (RFC 4568)", 488)
         held, host = self._host(connection)
         sends, receives = _direction((media.attributes, session.attributes))
         types, mapped = _payload_types(media)
@@ -343,6 +468,8 @@ class Negotiation:
             rtcp=None if host is None else self._rtcp(media, host),
             sends=sends,
             receives=receives and not held,
+            secured=secured,
+            cryptos=cryptos,
         )
 
     def _host(self, connection: Connection) -> tuple[bool, str | None]:
@@ -386,10 +513,13 @@ class Negotiation:
         wanted = EVENT_TYPE if self._event_type is None else self._event_type
         return next((number for number in (wanted, EVENT_TYPE, *_DYNAMIC) if number not in self._taken), None)
 
-    def _audio(self, protocol: str, types: dict[int, str], direction: str) -> MediaDescription:
+    def _audio(
+        self, protocol: str, types: dict[int, str], direction: str, cryptos: Sequence[Crypto] = ()
+    ) -> MediaDescription:
         attributes: list[Attribute] = [("rtpmap", f"{number} {name}/8000") for number, name in types.items()]
         attributes += [("fmtp", f"{number} 0-15") for number, name in types.items() if name == EVENT]
         attributes += [("ptime", str(self._ptime)), (direction, None)]
+        attributes += [("crypto", str(one)) for one in cryptos]
         return MediaDescription("audio", self.rtp_port, protocol, list(map(str, types)), attributes=attributes)
 
     def _write(self, lines: list[MediaDescription], times: str) -> bytes:

@@ -12,7 +12,7 @@ doesn't come here: neither may be challenged (22.1).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from random import Random
 from typing import Protocol
 
@@ -194,6 +194,28 @@ class Sending:
         request.set("CSeq", f"{number} {request.method}")
         self._carried = authentication.authorize(request, self._cnonce())
         self._core.counters["challenges_answered"] += 1
+        self._start(request, self._core.renewed(last.flow))
+        if self._on_retry is not None:
+            self._on_retry(self)
+        return True
+
+    def again(self, fields: Iterable[tuple[str, str]]) -> bool:
+        """Send the request again with these fields in place of what it had (422: RFC 4028 7.3), to who refused it.
+
+        For its user, while it is told of the refusal. False when it has been sent too often.
+        """
+        if self._retries >= MAX_RETRIES:
+            return False
+        self._retries += 1
+        last = self.transaction
+        request = last.request.copy()
+        number = self._next_cseq() if self._next_cseq is not None else last.request.cseq.number + 1
+        request.set("CSeq", f"{number} {request.method}")
+        for name, value in fields:
+            request.set(name, value)
+        if self.authentication is not None:
+            self._carried = self.authentication.authorize(request, self._cnonce())
+        self._final = False
         self._start(request, self._core.renewed(last.flow))
         if self._on_retry is not None:
             self._on_retry(self)

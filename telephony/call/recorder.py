@@ -335,8 +335,10 @@ class Recorder:
         while len(recording.call_ids) > _MOST_DIALOGS:
             # The first one is what the call is known by.
             self._by_call_id.pop(recording.call_ids.pop(1), None)
-        for event, data in self._pending.pop(call_id, []):
+        # Of several INVITEs before there was a call (a challenge, a repetition) the last one made it.
+        for event, data in self._pending.pop(call_id, [])[-1:]:
             recording.message(event, data)
+        recording.add({"channel": recording.role(channel), "leg": call_id})
 
     def left(self, channel: ChannelCore) -> None:
         """A channel's call is over."""

@@ -24,7 +24,7 @@ from telephony.server.instance import Instance
 from telephony.server.records import Record
 from telephony.server.switchboard import Switchboard
 from telephony.testing.clock import NeverHappened, SimulatedClock
-from telephony.testing.threads import PATIENCE, SimulatedRunner, SimulationOver
+from telephony.testing.threads import EPOCH, PATIENCE, SimulatedRunner, SimulationOver
 
 _MOST_EXTRA_CHANNELS = 3
 
@@ -143,7 +143,7 @@ class Hosting:
     """The applications of one simulation, on one exchange. Make it in the thread that advances ``clock``.
 
     ``places`` are the directories in which files are looked for, the first one first. ``patience`` is how many real
-    seconds a blocking application may go without a verb.
+    seconds a blocking application may go without a verb. ``epoch`` and ``grace`` are a `SimulatedRunner`'s.
     """
 
     def __init__(
@@ -154,6 +154,8 @@ class Hosting:
         *,
         places: Sequence[Path] = (),
         patience: float | None = PATIENCE,
+        epoch: float = EPOCH,
+        grace: float = 0.0,
     ) -> None:
         self.clock = clock
         self.flushed: list[Failure] = []
@@ -163,7 +165,7 @@ class Hosting:
         self._places = [*places, Path.cwd()]
         self._boards: list[_Board] = []
         self._hosted: list[HostedApplication] = []
-        self._runner = SimulatedRunner(clock, patience=patience)
+        self._runner = SimulatedRunner(clock, patience=patience, epoch=epoch, grace=grace)
         globalLogPublisher.addObserver(cast("ILogObserver", self._logged))
 
     @property

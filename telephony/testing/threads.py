@@ -213,14 +213,24 @@ class SimulatedRunner:
     From its making until `close`, ``time.sleep``, ``time.time``, ``time.monotonic`` and ``time.perf_counter`` (and
     their ``_ns`` forms) mean simulated time in its application threads; modules that took the functions by name
     (``from time import sleep``) before are not reached. ``patience`` is how many real seconds an application may go
-    without a verb; None is for ever, for a debugger.
+    without a verb; None is for ever, for a debugger. ``epoch`` is what ``time.time`` says at the beginning; ``grace``
+    is added to the limits of verbs, in simulated seconds.
 
     `StuckApplication` comes out of `SimulatedClock.advance` or `run_until` at the moment in which it happens.
     """
 
-    def __init__(self, clock: SimulatedClock, *, patience: float | None = PATIENCE) -> None:
+    def __init__(
+        self,
+        clock: SimulatedClock,
+        *,
+        patience: float | None = PATIENCE,
+        epoch: float = EPOCH,
+        grace: float = 0.0,
+    ) -> None:
         self._clock = clock
         self._began = clock.seconds()
+        self._epoch = epoch
+        self._grace = grace
         self.patience = patience
         # In the order of starting.
         self._threads: dict[_Thread, None] = {}
@@ -237,7 +247,7 @@ class SimulatedRunner:
                 f"{name}() waits, and in a simulation only application threads can; use the CallChannel verbs here, "
                 "which return Deferreds, or Runner.start()"
             )
-        outcome: Outcome[T] = own.ask(_Wait(name, function, limit))
+        outcome: Outcome[T] = own.ask(_Wait(name, function, None if limit is None else limit + self._grace))
         return outcome.get()
 
     def sleep(self, seconds: float) -> None:
@@ -271,7 +281,7 @@ class SimulatedRunner:
 
     def wall(self) -> float:
         """Return the simulated time of day, in seconds since 1970: a simulation begins with the year 2026."""
-        return EPOCH + self._clock.seconds() - self._began
+        return self._epoch + self._clock.seconds() - self._began
 
     # What a test uses
 

@@ -18,6 +18,7 @@ import attrs
 from telephony.trace.ladder import Drawing, call_id_of, label, party_at, rows
 from telephony.trace.recording import Recording, channel_name, words_of
 
+_COUNT = re.compile(r"(?<=audio over: ).*")
 _NUMBER = re.compile(r"(?<=[A-Z]) [0-9]+\b")
 
 
@@ -99,8 +100,9 @@ def first_difference(recorded: Recording, replayed: Recording) -> Difference | N
 
 
 def beside(recorded: Recording, replayed: Recording) -> str:
-    """Draw both in one ladder: each line with the second of the recording and of the replay; ``-`` and ``+`` mark what
-    only one of them has.
+    """Draw both in one ladder, each line with its second in the recording and in the replay.
+
+    A ``-`` marks what only the recording has, a ``+`` what only the replay has.
     """
     names = replayed.names() | recorded.names()
     ours, theirs = list(_lines(recorded, names)), list(_lines(replayed, names))
@@ -130,7 +132,7 @@ _Line = tuple[float, str, str, str]
 
 
 def _key(line: _Line) -> tuple[str, str, str]:
-    return line[1], line[2], plain(line[3])
+    return line[1], line[2], _COUNT.sub("", plain(line[3]))
 
 
 def _lines(recording: Recording, names: dict[tuple[str, int], str]) -> Iterator[_Line]:

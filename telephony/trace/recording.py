@@ -10,6 +10,7 @@ is about (0 is its primary one, 1 the first extra one, and so on):
 =================== ================================================================================================
 ``in``, ``out``     a message that came, or was sent: its bytes as text (what isn't UTF-8 as lone surrogates), with
                     ``by`` (the transport), ``from`` and ``to`` (address and port); ``cut``: how long it really was
+``leg``             the Call-ID of a new dialog of the channel's
 ``state``           the channel's new state, with ``cause`` when it is IDLE
 ``verb``            a number: the verb ``name`` of the application was called, with ``args`` in words
 ``over``            that number: the verb has ended, ``is`` its value in words, or ``raised`` what it raised
@@ -287,6 +288,7 @@ _WHOLE: Callable[[Any], bool] = lambda value: isinstance(value, int) and not isi
 _KINDS: dict[str, dict[str, Callable[[Any], bool]]] = {
     "in": {"in": _TEXT, "by": _TEXT, "from": _is_address, "to": _is_address},
     "out": {"out": _TEXT, "by": _TEXT, "from": _is_address, "to": _is_address},
+    "leg": {"leg": _TEXT, "channel": _WHOLE},
     "state": {"state": _TEXT, "channel": _WHOLE},
     "verb": {"verb": _WHOLE, "name": _TEXT, "args": _TEXT, "channel": _WHOLE},
     "over": {"over": _WHOLE, "name": _TEXT, "channel": _WHOLE},

@@ -17,6 +17,7 @@ from typing import Any
 
 from telephony.call.constants import Cause, State, TransferCause
 from telephony.errors import Error, Hangup
+from telephony.interfaces import Srv
 from telephony.sip.message import Message, Request, Response
 from telephony.testing.case import SERVER
 from telephony.testing.sounds import tone
@@ -168,11 +169,7 @@ async def no_such_name(s: Race) -> None:
     await s.outcome(ANSWERED, IDLE, FAIL)
 
 
-@race(
-    "R5",
-    unbuilt="RFC 3263 4.3: a name's next address is not tried yet",
-    fails_with="FAIL|ANSWERED.* is not .*TRANSFERRED|end of the transfer verb",
-)
+@race("R5")
 async def next_target(s: Race) -> None:
     """Where a name's first address refuses, the next one gets the call."""
     s.network.names["phones.example"] = ["10.0.1.99", s.bob.address[0]]
@@ -181,6 +178,76 @@ async def next_target(s: Race) -> None:
     s.begin("sip:bob@phones.example:5060;transport=tcp")
     await s.ends(TRANSFERRED, within=40)
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+
+
+@race("R5")
+async def next_target_after_silence(s: Race) -> None:
+    """The first of a name's servers never answers: timer B, then the second one has the call."""
+    s.carol.quirks.deaf = True
+    s.bob.auto_answer = 0.5
+    two_servers(s)
+    await s.answered()
+    s.begin("sip:bob@phones.example", 120)
+    await s.ends(TRANSFERRED, within=40)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    await s.saw(s.carol, INVITE=1, CANCEL=0, ACK=0, BYE=0)
+    await s.saw(s.bob, INVITE=1, ACK=1, BYE=0)
+
+
+@race("R5")
+async def next_target_after_503(s: Race) -> None:
+    """The first of a name's servers is full: the second one has the call; a CANCEL would go there, and a BYE does."""
+    s.bob.auto_answer = 0.5
+    two_servers(s)
+    await s.answered()
+    s.begin("sip:bob@phones.example")
+    await s.comes(lambda: s.carol.calls, "carol's call")
+    s.carol.reject(503, [("Retry-After", "60")])
+    await s.ends(TRANSFERRED)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    await s.saw(s.carol, INVITE=1, ACK=1, BYE=0)
+    s.assertIs(await s.b.hang_up(), IDLE)
+    await s.saw(s.bob, INVITE=1, ACK=1, BYE=1)
+
+
+@race("R5")
+async def no_target_takes_it(s: Race) -> None:
+    """Every server of a name says 503: FAIL. A limit that is over before that: TIMEOUT (rule 7)."""
+    two_servers(s)
+    await s.answered()
+    s.begin("sip:bob@phones.example")
+    for phone in (s.carol, s.bob):
+        await s.comes(lambda phone=phone: phone.calls, "the call")  # type: ignore[misc]
+        phone.reject(503)
+    await s.ends(ANSWERED)
+    await s.outcome(ANSWERED, IDLE, FAIL)
+    s.carol.quirks.deaf = s.bob.quirks.deaf = True
+    s.begin("sip:bob@phones.example", 40)
+    await s.ends(ANSWERED, within=41)
+    await s.outcome(ANSWERED, IDLE, TIMEOUT)
+
+
+@race("R5")
+async def a_silent_dns_and_a_limit(s: Race) -> None:
+    """Rule 7: the verb's limit covers the look-up, and nothing is sent after it."""
+    s.network.dns("phones.example", "NAPTR", delay=20)
+    two_servers(s)
+    await s.answered()
+    s.begin("sip:bob@phones.example", 5)
+    await s.ends(ANSWERED, within=6)
+    await s.outcome(ANSWERED, IDLE, TIMEOUT)
+    await s.passes(30)
+    await s.saw(s.carol, INVITE=0)
+    await s.saw(s.bob, INVITE=0)
+
+
+def two_servers(s: Race) -> None:
+    """Let ``phones.example`` be carol's phone, and bob's when hers is of no use (RFC 2782)."""
+    records = []
+    for priority, phone in enumerate((s.carol, s.bob)):
+        s.network.names[f"{phone.name}.phones.example"] = [phone.address[0]]
+        records.append(Srv(priority, 1, phone.address[1], f"{phone.name}.phones.example"))
+    s.network.dns("_sip._udp.phones.example", "SRV", *records)
 
 
 @race("R6", unbuilt="3xx: redirects are not followed yet", fails_with="ANSWERED.* is not .*TRANSFERRED")

@@ -43,6 +43,11 @@ class Ways:
         """The target that the last flow leads to."""
         return self._now
 
+    @property
+    def others(self) -> tuple[Target, ...]:
+        """The targets that have not been tried."""
+        return tuple(self._left)
+
     def next(self) -> Flow | None:
         """Return the way to the next target that we can reach; None when there is none left."""
         while self._left:
@@ -66,6 +71,25 @@ class Ways:
             self._down.asked_for(self._now, retry_after)
         else:
             self._down.answered(self._now)
+
+
+class DialogWays(Ways):
+    """The targets of a dialog's next hop for one request; where it moves on, the dialog's later requests follow."""
+
+    __slots__ = ("_dialog",)
+
+    def __init__(self, dialog: Dialog, target: Target, down: DownTargets, flow_to: FlowTo) -> None:
+        super().__init__(dialog.others, down, flow_to, dialog.flow)
+        self._dialog = dialog
+        self._now = target
+
+    def next(self) -> Flow | None:
+        """Return the way to the next target."""
+        flow = super().next()
+        if flow is not None:
+            self._dialog.target = self._now
+            self._dialog.others = tuple(self._left)
+        return flow
 
 
 class WayFinder:
@@ -140,19 +164,18 @@ class WayFinder:
             self.waiting.pop(dialog, None)
             way = ways.next() if ways is not None else None
             if ways is not None:
-                dialog.target = ways.target
+                dialog.target, dialog.others = ways.target, ways.others
                 reason = "" if way is not None else "no listener of ours can reach it"
             for one in waiting:
                 one(way, reason)
 
         self.find(dialog.next_hop, flow, located)
 
-    def unreachable(self, dialog: Dialog) -> None:
-        """Note that a dialog's next hop did not answer: the next request looks for another of its targets."""
-        if dialog.target is not None:
-            self.down.failed(dialog.target)
-            dialog.target = None
-        dialog.stays = False
+    def elsewhere(self, dialog: Dialog) -> Ways | None:
+        """Return the ways that are left for a request to a dialog's next hop, when the one it takes is of no use."""
+        if dialog.target is None or not dialog.others:
+            return None
+        return DialogWays(dialog, dialog.target, self.down, self._flow_to)
 
     def close(self) -> None:
         """Give up every look-up; nobody is told."""

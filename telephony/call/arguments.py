@@ -6,40 +6,53 @@ channels or sessions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from telephony.errors import Error, RemoteProtocolError
 from telephony.sip.headers import NameAddr, parse_name_addr
-from telephony.sip.uri import SipUri, format_host, parse_uri
+from telephony.sip.uri import SipUri, TelUri, format_host, parse_uri
 
 #: The interface's codec names and what SDP calls them (RFC 3551 section 6).
 CODEC_NAMES = {"g711a": "PCMA", "g711u": "PCMU"}
 DEFAULT_CODECS = ("PCMA", "PCMU")
 
-_BUILT = "what can be called today is a SIP address, like 'sip:3301@127.0.0.1:5060;user=phone'"
+_BUILT = (
+    "what can be called today is a SIP address, like 'sip:3301@127.0.0.1:5060;user=phone', "
+    "or through a trunk a number, like '3301' or 'tel:+49-30-1234'"
+)
+_DIGITS = re.compile(r"\+?[0-9]+")
+#: What stands in a number only to be read (RFC 3966 5.1.1).
+_SEPARATORS = str.maketrans("", "", "-.()")
 _LATER = {
-    "sips": "calls over TLS",
-    "tel": "calls through a trunk",
     "loc": "calls to this server's own services",
     "con": "conference rooms",
     "webrtc": "signed-in browsers",
 }
 
 
-def check_call_to(call_to: object) -> SipUri:
-    """Return the address to call, or raise an `Error` that names the value and the forms that exist."""
+def check_call_to(call_to: object) -> SipUri | TelUri:
+    """Return whom to call, or raise an `Error` that names the value and the forms that exist.
+
+    A number, bare or as ``tel:``, is a `TelUri` without what is only there to be read (RFC 3966 5.1.1).
+    """
     if not isinstance(call_to, str) or not call_to.strip():
         raise Error(f"call_to={call_to!r} says nobody to call; {_BUILT}")
     text = call_to.strip()
     scheme, colon, _rest = text.partition(":")
     if colon and scheme.lower() in _LATER:
         raise Error(f"call_to={call_to!r}: {_LATER[scheme.lower()]} are not built yet; {_BUILT}")
-    if text.lstrip("+").isdigit():
-        raise Error(f"call_to={call_to!r}: a bare number needs a trunk, and trunks are not built yet; {_BUILT}")
+    if _DIGITS.fullmatch(text):
+        return TelUri(text)
     try:
         uri = parse_uri(text)
     except RemoteProtocolError as error:
         raise Error(f"call_to={call_to!r} can't be understood ({error}); {_BUILT}") from error
+    if isinstance(uri, TelUri):
+        number = uri.number.translate(_SEPARATORS)
+        if not number.strip("+"):
+            raise Error(f"call_to={call_to!r} holds no number; {_BUILT}")
+        return TelUri(number, uri.params)
     if not isinstance(uri, SipUri):
         raise Error(f"call_to={call_to!r} is no address this server can call; {_BUILT}")
     if not text.isascii():
@@ -49,8 +62,10 @@ def check_call_to(call_to: object) -> SipUri:
         raise Error(
             f"call_to={call_to!r} carries header fields after '?'; put them in channel.SIP.HeaderFieldsToSend instead"
         )
-    if uri.transport not in (None, "udp", "tcp"):
-        raise Error(f"call_to={call_to!r} asks for transport {uri.transport!r}; allowed are 'udp' and 'tcp'")
+    if uri.transport not in (None, "udp", "tcp", "tls"):
+        raise Error(f"call_to={call_to!r} asks for transport {uri.transport!r}; allowed are 'udp', 'tcp' and 'tls'")
+    if uri.scheme == "sips" and uri.transport == "udp":
+        raise Error(f"call_to={call_to!r}: sips: goes over TLS, never over udp; leave ;transport= out")
     return uri
 
 

@@ -22,6 +22,7 @@ from telephony.rtp.latch import Latch, goes_on
 from telephony.rtp.packet import HEADER, HEADER_SIZE, MARKER, PLAIN, payload_bounds
 from telephony.rtp.reports import Reports
 from telephony.rtp.sequence import DUPLICATE, RESTARTED, Sequence
+from telephony.rtp.srtp import SecuredMedia
 from telephony.rtp.statistics import Statistics
 from telephony.rtp.telephone_event import PressDetector, TelephoneEvent
 from telephony.sdp.negotiation import Agreed
@@ -73,6 +74,7 @@ class RtpSession:
         "_remote_rtcp",
         "_remote_ssrc",
         "_reports",
+        "_secured",
         "_send",
         "_sending",
         "_sequence",
@@ -103,7 +105,7 @@ class RtpSession:
     def __init__(self, pair: MediaPorts, clock: Clock, random: random_module.Random, cname: str) -> None:
         self._pair = pair
         self._clock = clock
-        self._send = pair.rtp.send
+        self._send: Callable[[bytes | bytearray | memoryview, Address], None] = pair.rtp.send
         self._agreed: Agreed | None = None
         self.codec = "PCMA"
         self.payload_type = 8
@@ -147,6 +149,7 @@ class RtpSession:
         self._late = self._strangers = self._unknown = self._misdirected = 0
         self._reports = Reports(random, cname)
         self._remote_rtcp: Address | None = None
+        self._secured: SecuredMedia | None = None
         pair.receive(self._rtp_received, self._rtcp_received)
 
     # -- what was agreed -----------------------------------------------------------------------------------------
@@ -188,6 +191,7 @@ class RtpSession:
         if self._agreed is None or (agreed.receive and agreed.send and not self.expecting):
             self.last_received = now
         self._agreed = agreed
+        self._secure(agreed)
         self.codec = agreed.codec
         self.payload_type = agreed.payload_type
         self.event_payload_type = agreed.event_payload_type
@@ -201,6 +205,45 @@ class RtpSession:
         self._latch.learning = agreed.send and agreed.remote_rtp is None
         self._aim()
         self._reports.begin(now)
+
+    def _secure(self, agreed: Agreed) -> None:
+        """Put SRTP between us and the ports, change its keys, or take it away, as was agreed."""
+        if agreed.own_crypto is None or agreed.remote_crypto is None:
+            if self._secured is not None:
+                self._secured = None
+                self._send = self._pair.rtp.send
+                self._pair.receive(self._rtp_received, self._rtcp_received)
+            return
+        if self._secured is None:
+            self._secured = SecuredMedia()
+            self._send = self._send_secured
+            self._pair.receive(self._srtp_received, self._srtcp_received)
+            if not self.packets_sent:
+                # Were the first packets lost over a change of the 16 bits, the peer would never get its count right
+                # (RFC 3711 3.3.1).
+                self._sequence &= 0x7FFF
+        self._secured.renew(agreed.own_crypto, agreed.remote_crypto)
+
+    def _send_secured(self, packet: bytes | bytearray | memoryview, destination: Address) -> None:
+        """Send an RTP packet, secured; what can't be is not sent."""
+        secured = self._secured.protect(bytes(packet)) if self._secured is not None else None
+        if secured is not None:
+            self._pair.rtp.send(secured, destination)
+
+    def _srtp_received(self, data: bytes, source: Address) -> None:
+        """Take a datagram from the RTP port while the leg is secured."""
+        if len(data) >= 8 and 200 <= data[1] <= 204:
+            self._srtcp_received(data, source)  # RTCP on the same port (RFC 5761 4)
+            return
+        packet = self._secured.open(data) if self._secured is not None else None
+        if packet is not None:
+            self._rtp_received(packet, source)
+
+    def _srtcp_received(self, data: bytes, source: Address) -> None:
+        """Take a datagram from the RTCP port while the leg is secured."""
+        packet = self._secured.open_report(data) if self._secured is not None else None
+        if packet is not None:
+            self._rtcp_received(packet, source)
 
     def _aim(self) -> None:
         """Settle where RTP goes, and whether any does."""
@@ -497,7 +540,9 @@ class RtpSession:
             sent = (timestamp & _ALL, self.packets_sent, self.octets_sent)
         packet = self._reports.compound(self.ssrc, self._remote_ssrc, self._stream, now, sent, goodbye)
         destination = self._rtcp_destination()
-        if destination is not None:
+        if destination is not None and self._secured is not None:
+            packet = self._secured.protect_report(packet) or b""
+        if destination is not None and packet:
             self._pair.rtcp.send(packet, destination)
 
     def _rtcp_received(self, data: bytes, source: Address) -> None:
@@ -542,7 +587,9 @@ class RtpSession:
             dropped_direction=self._misdirected,
             dropped_late=self._late,
             dropped_held=self._held,
-            garbage=self._garbage,
+            dropped_unauthentic=0 if self._secured is None else self._secured.counters["unauthentic"],
+            dropped_replayed=0 if self._secured is None else self._secured.counters["replayed"],
+            garbage=self._garbage + (0 if self._secured is None else self._secured.counters["malformed"]),
             reports_sent=reports.sent,
             reports_received=reports.received,
         )
@@ -559,4 +606,6 @@ class RtpSession:
         self.on_digit = None
         self.tap = None
         self._pair.close()
+        if self._secured is not None:
+            self._secured.close()
         self._send = self._pair.rtp.send  # the closed pair's: a late send goes nowhere, and holds no port

@@ -17,7 +17,8 @@ class Statistics:
     None until the peer has reported. Dropped packets by reason: ``dropped_source`` from an address that isn't the
     peer's, ``dropped_payload`` of a payload type that wasn't agreed, ``dropped_direction`` while the peer shouldn't
     send, ``dropped_late`` out of any window or from before a switch, ``dropped_held`` not passed on because the leg
-    doesn't want audio now, ``duplicates`` and ``garbage``.
+    doesn't want audio now, ``dropped_unauthentic`` not secured by the peer's SRTP key, ``dropped_replayed`` a secured
+    packet that came before, ``duplicates`` and ``garbage``.
     """
 
     packets_sent: int = 0
@@ -35,6 +36,8 @@ class Statistics:
     dropped_direction: int = 0
     dropped_late: int = 0
     dropped_held: int = 0
+    dropped_unauthentic: int = 0
+    dropped_replayed: int = 0
     garbage: int = 0
     reports_sent: int = 0
     reports_received: int = 0

@@ -265,7 +265,8 @@ class Negotiation:
             return self.current()
         line = self._lines[self._index]
         direction = _DIRECTION_NAMES[_direction((line.attributes,))]
-        offer = _Offer(direction, _payload_types(line)[0], self._lines, self._times, self._wish)
+        cryptos = tuple(usable(line.attribute_values("crypto")))
+        offer = _Offer(direction, _payload_types(line)[0], self._lines, cryptos, self._times, self._wish)
         data = self._write(list(self._lines), self._times)
         self._offer = offer
         return data

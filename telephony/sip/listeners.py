@@ -154,13 +154,14 @@ class Listeners:
             # A connection's own port is of no use to anybody: the listening one is (18.1.1).
             listener = self.listener(flow.transport, flow.remote)
             port = listener.address[1] if listener is not None else port
-        # An address of a link (fe80::1%eth0) means nothing on another machine with its zone (RFC 6874 4).
-        host = self.advertised(host.partition("%")[0], flow.remote[0])
-        return format_host(host), port
+        return format_host(self.advertised(host, flow.remote[0])), port
 
     def advertised(self, host: str, remote: str) -> str:
-        """Return what a peer is told of an address of ours: the one outside the NAT, unless it is inside as well."""
-        return host if self._advertise is None or is_local(remote) else self._advertise
+        """Return what a peer is told of an address of ours: the one outside the NAT, unless it is inside as well.
+
+        The zone of a link's address (``fe80::1%eth0``) means nothing on another machine (RFC 6874 4).
+        """
+        return host.partition("%")[0] if self._advertise is None or is_local(remote) else self._advertise
 
     def contact(self, flow: Flow, secure: bool = False) -> str:
         """Return our Contact for the peer of a flow; ``secure`` for a dialog by ``sips:``."""

@@ -77,7 +77,7 @@ class CallToTests(SynchronousTestCase):
             "mailto:a@example.com": "mailto",
             "<sip:a@b>": "<sip:a@b>",
             "sip:a@b?Subject=tea": "HeaderFieldsToSend",
-            "sip:a@b;transport=tls": "tls",
+            "sips:a@b;transport=udp": "sips",
             "sip:a@b;transport=ws": "ws",
             "sip:a@b, sip:c@d": "sip:c@d",
         }
@@ -91,7 +91,6 @@ class CallToTests(SynchronousTestCase):
     def test_what_is_not_built_yet(self) -> None:
         """Section 4: a form that is not built yet names what exists."""
         for text, named in {
-            "sips:bob@example.com": "TLS",
             "tel:+15551234": "trunk",
             "+15551234": "trunk",
             "3301": "trunk",

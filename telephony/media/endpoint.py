@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from telephony.codecs.g711 import CODECS
 from telephony.media.clock import MediaClock
+from telephony.media.players import DigitsSource
 from telephony.rtp.jitter import FRAME, JitterBuffer
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Endpoint:
 
     ``on_digit`` is called with each key that was pressed there, once. ``on_first_packet`` is called once with the
     next packet of audio that is accepted, and then forgotten. ``on_timeout`` is called, once, when for
-    ``media_timeout`` seconds neither RTP nor RTCP has come although the peer should send (None: never; R32).
+    ``media_timeout`` seconds neither RTP nor RTCP has come although the peer should send (None: never; R32). `watch` sets it.
     """
 
     __slots__ = (
@@ -94,6 +95,7 @@ class Endpoint:
         "on_timeout",
         "out",
         "rtp",
+        "signal",
     )
 
     def __init__(self, rtp: RtpSession, clock: MediaClock) -> None:
@@ -112,6 +114,8 @@ class Endpoint:
         self.on_first_packet: Callable[[], None] | None = None
         self.on_timeout: Callable[[], None] | None = None
         self.media_timeout: float | None = None
+        #: Sends a key to the leg by signalling, where it takes no telephone events; False: it can't go that way.
+        self.signal: Callable[[str], bool] | None = None
         rtp.receiver = self
         rtp.on_digit = self._digit
 
@@ -149,6 +153,12 @@ class Endpoint:
         self.rtp.receiver = None
         self.rtp.on_digit = None
         self.rtp.tap = None
+
+    def watch(self, seconds: float | None, timed_out: Callable[[], None]) -> None:
+        """Begin the media timer, from now on: ``timed_out`` is called after so many seconds of nothing (None: never)."""
+        self.media_timeout = seconds
+        self.on_timeout = timed_out if seconds is not None else None
+        self.rtp.heard()
 
     def apply(self, agreed: Agreed) -> None:
         """Take what an offer/answer exchange settled, at any time of the call."""
@@ -237,14 +247,15 @@ class Endpoint:
             self._timed_out(now)
 
     def missed(self, frames: int) -> None:
-        """Let time go on over turns that were skipped."""
+        """Let time go on over turns that were skipped; the process was late, not the far end."""
+        self.rtp.last_received += frames * self.rtp.ptime / 1000
         if self.feed is None or not self.feed.active:
             self.rtp.skip(frames * self.rtp.frame)
 
     def _timed_out(self, now: float) -> None:
         rtp = self.rtp
-        if not rtp.receiving:
-            rtp.last_received = now  # the peer needn't send: the time begins again when it should
+        if not rtp.expecting:
+            rtp.last_received = now  # `RtpSession.apply` begins the time again when the peer should send
         elif self.on_timeout is not None:
             call, self.on_timeout = self.on_timeout, None
             call()
@@ -284,6 +295,18 @@ class Endpoint:
             self.out.restarted()
         if self._heard is not None:
             self._heard.buffer.clear()
+
+    def pressed(self, digit: str) -> None:
+        """Let the other leg of a join have a key of this one that came by signalling: no packet tells of it."""
+        if self.out is not None:
+            self.out.press(digit)
+
+    def press(self, digit: str) -> None:
+        """Send a key to the leg that signalling did not take: over what the other leg of a join says, or by itself."""
+        if self.feed is not None:
+            self.feed.press(digit)
+        elif self._source is None:
+            self.play(DigitsSource(digit, signal=self.signal))
 
     def _digit(self, digit: str) -> None:
         if self.out is not None:

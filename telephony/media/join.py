@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from telephony.codecs.g711 import CODECS
 from telephony.media.endpoint import Endpoint
-from telephony.media.players import KEY_MS, AudioSource, dtmf_audio
+from telephony.media.players import KEY_MS, AudioSource, DigitsSource, dtmf_audio
 from telephony.rtp.session import RtpSession
 
 #: Milliseconds of turns without a packet after which a leg hears its own source again: a pause in speech is no hole in
@@ -35,6 +35,7 @@ class Path:
         "_at",
         "_fifo",
         "_first_packet",
+        "_keys",
         "_last",
         "_muted_until",
         "_newest",
@@ -56,6 +57,7 @@ class Path:
         self._last = 0.0
         self._quiet_ms = 0
         self._muted_until = 0.0
+        self._keys: DigitsSource | None = None
         self.active = False
         if source.out is not None:
             source.out.close()
@@ -117,6 +119,10 @@ class Path:
         """Pass a packet of audio on."""
         self._last = now
         self._quiet_ms = 0
+        if self._keys is not None:
+            if not self._keys.over:
+                return
+            self._keys = None
         if now < self._muted_until or not (self.active or self._begin()):
             return
         rtp = self._rtp
@@ -162,14 +168,36 @@ class Path:
         self._rtp.relay(kind, datagram, start, end, sequence, timestamp, marker, 0, now)
 
     def digit(self, digit: str) -> None:
-        """Let a target that takes no telephone events hear the key as a tone, in place of the source's audio."""
+        """Let a target that takes no telephone events have the key otherwise: by signalling where that is possible.
+
+        Else it hears the key as a tone, in place of the source's audio.
+        """
         target = self._target
-        if target is None or self._rtp.event_payload_type is not None or not (self.active or self._begin()):
+        if target is None or self._rtp.event_payload_type is not None:
+            return
+        if (target.signal is not None and target.signal(digit)) or not (self.active or self._begin()):
             return
         self.pause()
         # The tone begins with the target's next turn; the phone's own audio of the press is not heard over it.
         self._muted_until = self._last + (KEY_MS + self._rtp.ptime) / 1000
         target.play(AudioSource(dtmf_audio(digit)))
+
+    def press(self, digit: str) -> None:
+        """Let the target have a key that is in no packet of the source's: it came by signalling.
+
+        As an event or a tone it takes the place of the source's audio; one that comes meanwhile follows behind it.
+        """
+        target = self._target
+        if target is None:
+            return
+        if self._rtp.event_payload_type is None and target.signal is not None and target.signal(digit):
+            return
+        if self._keys is not None and not self._keys.over:
+            self._keys.add(digit)
+        elif self.active or self._begin():
+            self.pause()
+            self._keys = DigitsSource(digit)
+            target.play(self._keys)
 
     def restarted(self) -> None:
         """Hear that the source's stream begins anew, or that the target's frames have changed."""

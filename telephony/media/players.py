@@ -122,21 +122,38 @@ class DigitsSource:
 
     ``digits``: 0-9 A-D * # and a comma for half a second. An event takes `KEY_MS` at least, in packets of the leg's
     length with the timestamp of its beginning, and ends with `END_PACKETS`; during it no audio is sent. Raises
-    ValueError for anything else in ``digits``. ``pressed`` is called with each key as it begins.
+    ValueError for anything else in ``digits``. ``pressed`` is called with each key as it begins. ``signal`` is called
+    with each key where the leg takes no events; where it returns True the key goes by signalling, and it is silent
+    here for as long as it would last.
     """
 
-    __slots__ = ("_digits", "_duration", "_ends", "_pause", "_pressed", "_tone")
+    __slots__ = ("_digits", "_duration", "_ends", "_pause", "_pressed", "_signal", "_tone")
 
-    def __init__(self, digits: str, pressed: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        digits: str,
+        pressed: Callable[[str], None] | None = None,
+        signal: Callable[[str], bool] | None = None,
+    ) -> None:
         for one in digits:
             if one != "," and one.upper() not in DIGITS:
                 raise ValueError(f"{one!r} is no key; allowed are 0-9, A-D, *, # and a comma")
         self._digits = list(reversed(digits.upper()))
         self._pressed = pressed
+        self._signal = signal
         self._duration = 0  # samples of the key that is down
         self._ends = 0
         self._pause = 0  # samples of pause still to come
         self._tone: AudioSource | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether all keys are out; the pause behind the last one may still run."""
+        return not self._digits and self._tone is None
+
+    def add(self, digit: str) -> None:
+        """Press one more key behind those that are left."""
+        self._digits.insert(0, digit)
 
     def send(self, rtp: RtpSession) -> bool:
         """Send the next frame's worth: a packet of an event, or audio."""
@@ -160,6 +177,10 @@ class DigitsSource:
         if self._duration == 0 and self._pressed is not None:
             self._pressed(digit)
         if rtp.event_payload_type is None and self._duration == 0:
+            if self._signal is not None and self._signal(digit):
+                self._digits.pop()
+                self._pause = (KEY_MS + GAP_MS) * RATE // 1000
+                return self.send(rtp)
             self._tone = AudioSource(dtmf_audio(digit))
             return self._tone.send(rtp)
         self._send_event(rtp, digit)

@@ -161,7 +161,7 @@ class DTMFDetector(Resource):
 
 
 class DTMFPlayer(Job):
-    """Sends digits as RFC 4733 events, or in-band where the far end knows none."""
+    """Sends digits as RFC 4733 events; where the far end takes none, by INFO if it allows that, else as tones."""
 
     name: ClassVar[str] = "digits being sent"
 
@@ -186,7 +186,7 @@ class DTMFPlayer(Job):
         self._check_free(name)
         assert leg.endpoint is not None
         self._begin(False, None)
-        leg.endpoint.play(DigitsSource(text), self._played)
+        leg.endpoint.play(DigitsSource(text, signal=leg.endpoint.signal), self._played)
 
     def _played(self) -> None:
         self._finish(JobCause.NORMAL)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred, succeed
 
 from telephony.call import states
-from telephony.call.arguments import interface_codec
+from telephony.call.arguments import check_call_from, check_call_to, interface_codec
 from telephony.call.constants import (
     Cause,
     Enumerations,
@@ -22,6 +22,7 @@ from telephony.call.constants import (
     cause_of_status,
     transfer_cause_of_status,
 )
+from telephony.call.destination import Destination
 from telephony.call.details import SIP, Details
 from telephony.call.leg import Ending, How, Leg
 from telephony.call.resources import DTMFDetector, DTMFPlayer, FilePlayer, FileRecorder, Job, TonePlayer
@@ -33,14 +34,16 @@ from telephony.interfaces import Clock, DelayedCall
 from telephony.media.join import Join
 from telephony.media.tones import ToneManager
 from telephony.rtp.ports import NoPorts
-from telephony.sip.headers import NameAddr
+from telephony.sip.identity import Kind
 from telephony.sip.incoming import IncomingSession
-from telephony.sip.message import Response
-from telephony.sip.session import SessionState
+from telephony.sip.message import Message, Response
+from telephony.sip.particulars import asserted_identity, diversion_of
+from telephony.sip.session import Session, SessionState
 from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
     from telephony.call.exchange import Exchange
+    from telephony.call.holding import Hold
     from telephony.call.recorder import CallRecording
 
 
@@ -63,6 +66,9 @@ class ChannelCore(Enumerations):
         self._transmitting: str | None = None
         self._join: Join | None = None
         self._partner: ChannelCore | None = None
+        self._hold: Hold | None = None
+        self.media_timeout = exchange.media_timeout
+        """Seconds without RTP and RTCP after which the call is ended (R32), None: never; read when it is answered."""
         self.transfer: Transfer | None = None
         """The transfer that moves this channel's call, while there is one."""
         self.claimed_by: Transfer | None = None
@@ -72,6 +78,8 @@ class ChannelCore(Enumerations):
         """Called with the channel, the old and the new state at each step; they must not raise or use verbs."""
         self.recording: CallRecording | None = None
         """What is kept of the call (`telephony.call.recorder`), None while nobody records."""
+        self.trunk: str | None = None
+        """The trunk that numbers are dialled through; None: the only one there is."""
         self.id = exchange.next_channel_id()
         self.Details = Details()
         self.SIP = SIP()
@@ -101,20 +109,39 @@ class ChannelCore(Enumerations):
     def dial(
         self,
         call_to: str,
-        target: SipUri,
-        caller: NameAddr,
+        destination: Destination,
         codecs: Sequence[str],
         headers: Sequence[tuple[str, str]],
         max_forwards: int,
     ) -> None:
         """Begin an outgoing call whose arguments have been checked; used by `start_call` and by transfers."""
-        self._begin(Details(call_to=call_to, call_target=str(target), call_from=caller.uri))
+        self._begin(Details(call_to=call_to, call_target=str(destination.uri), call_from=destination.caller.uri))
         leg = self._leg = Leg(self._exchange, self)
         self._give(Input.DIAL)
         try:
-            leg.dial(target, caller, codecs, headers, max_forwards)
+            leg.dial(destination, codecs, headers, max_forwards, self._may_dial)
         except NoPorts as error:
             self._end(Input.GONE, Cause.NOCHANNELS, 0, str(error))
+
+    def destination(self, call_to: str | None, call_from: str) -> Destination:
+        """Return where ``call_to`` leads, and as whose; raises an `Error` that says what is wrong with either."""
+        target = check_call_to(call_to)
+        caller = check_call_from(call_from, self.default_from)
+        lines = self._exchange.lines
+        if isinstance(target, SipUri):
+            ours = None if lines is None else lines.phone(target, caller)
+            return Destination(target, caller) if ours is None else ours
+        if lines is None:
+            raise Error(f"call_to={call_to!r}: a number needs a trunk, and there is none here; give a SIP address")
+        named = bool(call_from.strip()) or bool(self._default_from)
+        return lines.number(target, caller if named else None, caller, self.trunk)
+
+    def _may_dial(self, target: SipUri) -> bool:
+        """Tell whether a redirected call may go there: nowhere that an application could not call itself."""
+        if target.scheme != "sip" or target.transport not in (None, "udp", "tcp"):
+            return False
+        asked = self._exchange.may_dial
+        return asked is None or asked(self, target)
 
     def _call_expired(self) -> None:
         self._end(Input.GONE, Cause.TIMEOUT, 0, "seconds_timeout is over", lambda leg: leg.end(408, "Request Timeout"))
@@ -127,15 +154,19 @@ class ChannelCore(Enumerations):
         request = session.request
         leg = Leg(self._exchange, self)
         leg.arrive(session)
-        caller = request.from_
+        identity = session.identity
+        caller = request.from_ if identity is None or identity.caller is None else identity.caller
         self._begin(
             Details(
+                trunk=identity.name if identity is not None and identity.kind is Kind.TRUNK else "",
+                phone=identity.name if identity is not None and identity.kind is Kind.PHONE else "",
                 call_to=request.to.uri,
                 call_target=request.uri,
                 call_from=caller.uri,
                 display_name=caller.display or "",
                 call_id=session.call_id,
-                diversion=request.get("Diversion") or "",
+                diversion=diversion_of(request),
+                connected_id=self._asserted(session, request),
                 message=request,
             )
         )
@@ -289,6 +320,12 @@ class ChannelCore(Enumerations):
         if self.claimed_by is not None:
             self.claimed_by.feed(TransferInput.RINGS)
 
+    def leg_redirected(self, target: SipUri) -> None:
+        """Take the contact that is called now in the place of the one before."""
+        self.Details.call_target = str(target)
+        if self.claimed_by is not None:
+            self.claimed_by.feed(TransferInput.REDIRECTED)
+
     def leg_early_media(self) -> None:
         """Take the first packet of early media."""
         self.Details.early_media = True
@@ -300,7 +337,9 @@ class ChannelCore(Enumerations):
     def leg_answered(self, response: Response) -> None:
         """Take the target's 2xx."""
         self.SIP.received_response(response)
-        self.Details.connected_id = _contact_of(response)
+        session = None if self._leg is None else self._leg.session
+        asserted = "" if session is None else self._asserted(session, response)
+        self.Details.connected_id = asserted or _contact_of(response)
         self.Details.message = response
         self._connected()
         self._give(Input.ACCEPTED)
@@ -356,6 +395,12 @@ class ChannelCore(Enumerations):
 
     # -- the life of a call --------------------------------------------------------------------------------------
 
+    def _asserted(self, session: Session, message: Message) -> str:
+        """Return the address that a trusted peer asserts as its own or its caller's, "" without one (RFC 3325)."""
+        trusts = self._exchange.trusts
+        found = asserted_identity(message) if trusts is not None and trusts(session, message) else None
+        return "" if found is None else found.uri
+
     def _check_open(self) -> None:
         if self._exchange.closing:
             raise Error("the server is stopping and places no more calls")
@@ -404,6 +449,7 @@ class ChannelCore(Enumerations):
         if self._state is State.IDLE:
             return
         leg, self._leg = self._leg, None
+        self._hold = None
         if self._limit is not None and self._limit.active():
             self._limit.cancel()
         self._limit = None

@@ -7,7 +7,7 @@ not know whether its host is simulated: it runs on real sockets as well.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,7 +18,10 @@ from telephony.interfaces import Address, DelayedCall, Host
 from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.uri import SipUri, format_host, parse_uri
 from telephony.testing.clock import NeverHappened
+from telephony.testing.digest import Challenger, Credentials
 from telephony.testing.phone_call import ALLOW, CallState, Headers, PhoneCall
+from telephony.testing.phone_refer import Replaced, answer_replaces
+from telephony.testing.phone_sending import Sending
 from telephony.testing.phone_timer import TimerWish
 from telephony.testing.quirks import Quirks
 from telephony.testing.sounds import keys
@@ -72,7 +75,8 @@ class Phone:
     many seconds, ``auto_ring`` sends 180 at once. ``t1`` is RFC 3261's T1. `quirks` make it misbehave.
 
     ``reliable`` says 100rel and rings reliably where the caller says it too; ``session_timer`` (None: it knows nothing
-    of timers) is what it wants of RFC 4028: seconds, or a `TimerWish`.
+    of timers) is what it wants of RFC 4028: seconds, or a `TimerWish`. ``refer`` is what it answers to REFER: 202 and
+    it follows it, or a refusal. ``password``, and ``username`` where that is not its name, answer challenges.
 
     The verbs below act on `call`, the latest one; each of `calls` has the same ones.
     """
@@ -92,6 +96,9 @@ class Phone:
         t1: float = 0.5,
         reliable: bool = False,
         session_timer: int | TimerWish | None = None,
+        refer: int = 202,
+        username: str | None = None,
+        password: str | None = None,
         quirks: Quirks | None = None,
     ) -> None:
         self.host = host
@@ -104,7 +111,10 @@ class Phone:
         self.auto_answer = auto_answer
         self.reliable = reliable
         self.session_timer = TimerWish(session_timer) if isinstance(session_timer, int) else session_timer
+        self.refer = refer
         self.quirks = quirks or Quirks()
+        self.challenger: Challenger | None = None
+        """Who challenges what comes, but for ACK and CANCEL; None for nobody. See `demand`."""
         self.calls: list[PhoneCall] = []
         self.complaints: list[str] = []
         """What the peer did that an RFC forbids, in words; a strict test wants it empty."""
@@ -123,6 +133,9 @@ class Phone:
         self._says: tuple[Pcm | None, bool] = (None, True)
         self._timers: list[DelayedCall] = []
         self.wire = Wire(host, address, self, t1)
+        self.sending = Sending(
+            self.wire, None if password is None else Credentials(username or name, password, host.random)
+        )
 
     # Who it is
 
@@ -145,7 +158,7 @@ class Phone:
     @property
     def supports(self) -> list[str]:
         """The option tags that it says in Supported."""
-        return ["100rel"] * self.reliable + ["timer"] * (self.session_timer is not None)
+        return ["replaces"] + ["100rel"] * self.reliable + ["timer"] * (self.session_timer is not None)
 
     def token(self) -> str:
         """Return a new random token, for a tag or a Call-ID."""
@@ -160,8 +173,18 @@ class Phone:
 
     # Verbs
 
-    def dial(self, uri: str, *, headers: Headers = (), from_uri: str | None = None) -> PhoneCall:
-        """Call a SIP URI; returns at once, with the INVITE on its way."""
+    def dial(
+        self,
+        uri: str,
+        *,
+        headers: Headers = (),
+        from_uri: str | None = None,
+        replaces: PhoneCall | Replaced | str | None = None,
+    ) -> PhoneCall:
+        """Call a SIP URI; returns at once, with the INVITE on its way.
+
+        ``replaces`` is a call, of this phone's or another's, in whose place this one is to be at its peer (RFC 3891).
+        """
         target = parse_uri(uri)
         if not isinstance(target, SipUri):
             raise ValueError(f"a phone dials SIP URIs, not {uri!r}")
@@ -181,6 +204,9 @@ class Phone:
             invite.add("Supported", ", ".join(self.supports))
         for name, value in headers:
             invite.add(name, value)
+        if replaces is not None:
+            invite.add("Replaces", str(replaces.replaces if isinstance(replaces, PhoneCall) else replaces))
+            invite.add("Require", "replaces")
         call = PhoneCall(self, invite, outgoing=True)
         call.timer.ask(invite)
         if not self.quirks.offerless:
@@ -197,9 +223,9 @@ class Phone:
         """Answer the incoming call; see `PhoneCall.answer`."""
         self.call.answer(**details)
 
-    def reject(self, status: int = 603, headers: Headers = ()) -> None:
-        """Refuse the incoming call."""
-        self.call.reject(status, headers)
+    def reject(self, status: int = 603, headers: Headers = (), *, retry_after: int | None = None) -> None:
+        """Refuse the incoming call; see `PhoneCall.reject`."""
+        self.call.reject(status, headers, retry_after=retry_after)
 
     def redirect(self, *uris: str, status: int = 302, headers: Headers = ()) -> None:
         """Send the incoming call elsewhere; see `PhoneCall.redirect`."""
@@ -229,6 +255,24 @@ class Phone:
         """Send an UPDATE; see `PhoneCall.update`."""
         return self.call.update(direction, **details)
 
+    def transfer(
+        self, to: str | None = None, *, replaces: PhoneCall | None = None, headers: Headers = ()
+    ) -> Deferred[int]:
+        """Transfer the call: to a URI, or into the place of another one; see `PhoneCall.transfer`.
+
+        With ``replaces`` it is the latest other call that is transferred.
+        """
+        others = [call for call in self.calls if call is not replaces and call.alive]
+        return (others[-1] if others else self.call).transfer(to, replaces=replaces, headers=headers)
+
+    def demand(self, users: Mapping[str, str], **details: Any) -> Challenger:
+        """Challenge whatever comes from now on but ACK and CANCEL; ``users`` are passwords by name.
+
+        The ``details`` are `Challenger`'s: ``status`` (401 or 407), ``algorithms``, ``qop``, ``lifetime``, ``realm``.
+        """
+        self.challenger = Challenger(self.host.random, self.host.clock.seconds, users, **details)
+        return self.challenger
+
     def says(self, sound: Pcm | None, *, loop: bool = True) -> Deferred[None]:
         """Say this in the present call and in those to come: 16-bit samples at 8 kHz, None for silence.
 
@@ -243,22 +287,27 @@ class Phone:
         return succeed(None)
 
     def press(self, digits: str, *, by: str = "rtp", milliseconds: int = 100, pause: int = 60) -> Deferred[None]:
-        """Press keys, by ``"rtp"`` (RFC 4733), ``"info"`` or ``"tones"`` in the band; fires when all are sent."""
+        """Press keys; fires when all are sent.
+
+        By ``"rtp"`` (RFC 4733), ``"info"`` (INFO with application/dtmf-relay), ``"dtmf"`` (INFO with the key alone,
+        application/dtmf) or ``"tones"`` in the band.
+        """
         call = self.call
         if by == "rtp":
             return call.media.audio.mouth.press(digits, milliseconds, pause)
         if by == "tones":
             return call.media.audio.mouth.says(keys(digits, on=milliseconds / 1000, off=pause / 1000), False)
-        if by != "info":
-            raise ValueError(f"keys are pressed by rtp, info or tones, not {by!r}")
+        if by not in ("info", "dtmf"):
+            raise ValueError(f"keys are pressed by rtp, info, dtmf or tones, not {by!r}")
         done: Deferred[None] = Deferred()
 
         def press_next(status: int, rest: str) -> None:
             if not rest:
                 done.callback(None)
             else:
-                body = f"Signal={rest[0]}\r\nDuration={milliseconds}\r\n".encode()
-                call.send_info(body).addCallback(press_next, rest[1:])
+                body = rest[0] if by == "dtmf" else f"Signal={rest[0]}\r\nDuration={milliseconds}\r\n"
+                kind = "application/dtmf" if by == "dtmf" else "application/dtmf-relay"
+                call.send_info(body.encode(), kind).addCallback(press_next, rest[1:])
 
         press_next(200, digits)
         return done
@@ -310,9 +359,15 @@ class Phone:
     def digits(self) -> str:
         """The keys the far end pressed in the latest call, by RFC 4733 or INFO, in the order they came."""
         call = self.call
-        told = [line for request in call.info for line in request.body.decode("utf-8", "replace").splitlines()]
-        signals = [line.partition("=")[2].strip() for line in told if line.lower().startswith("signal")]
-        return call.media.audio.ear.digits + "".join(signals)
+        signals = ""
+        for request in call.info:
+            text = request.body.decode("utf-8", "replace")
+            if request.content_type == "application/dtmf":
+                signals += text.strip()
+                continue
+            told = [line.partition("=") for line in text.splitlines()]
+            signals += "".join(value.strip() for name, _, value in told if name.strip().lower() == "signal")
+        return call.media.audio.ear.digits + signals
 
     def sent(self, what: str | int) -> list[Message]:
         """Return what was sent: requests of a method, or responses of a status; repetitions count once."""
@@ -404,7 +459,10 @@ class Phone:
     def request_came(self, transaction: ServerTransaction) -> None:
         """Answer a request: see `telephony.testing.wire.WireUser`."""
         request = transaction.request
-        if request.method == "CANCEL":
+        challenge = None if self.challenger is None else self.challenger.refusal(request, self.token())
+        if challenge is not None:
+            transaction.respond(challenge)
+        elif request.method == "CANCEL":
             self._cancel_came(transaction)
         elif request.to.tag is not None:
             for call in reversed(self.calls):
@@ -421,7 +479,7 @@ class Phone:
             response.add("Allow", ALLOW)
             response.add("Accept", "application/sdp")
             transaction.respond(response)
-        elif request.method in ("BYE", "UPDATE", "INFO", "PRACK"):
+        elif request.method in ("BYE", "UPDATE", "INFO", "PRACK", "NOTIFY"):
             self.complain(f"{request.method}: outside of a dialog")
             transaction.reply(481, to_tag=self.token())
         else:
@@ -431,7 +489,7 @@ class Phone:
 
     def _invite_came(self, transaction: ServerTransaction) -> None:
         request = transaction.request
-        unknown = [tag for tag in request.require if tag not in ("100rel", "timer")]
+        unknown = [tag for tag in request.require if tag not in ("100rel", "timer", "replaces")]
         if unknown:
             response = respond(request, 420, to_tag=self.token())
             response.add("Unsupported", ", ".join(unknown))
@@ -439,6 +497,10 @@ class Phone:
             return
         if len(request.contacts) != 1:
             transaction.reply(400, "One Contact Is Needed", to_tag=self.token())
+            return
+        old = answer_replaces(self.calls, request, self.token())
+        if isinstance(old, Response):
+            transaction.respond(old)
             return
         call = PhoneCall(self, request, outgoing=False)
         short = call.timer.too_short(request)
@@ -448,6 +510,12 @@ class Phone:
             return
         self._enter(call)
         call.arrived(transaction)
+        if old is not None:  # RFC 3891 3: it is answered at once, and the other one is over
+            call.replaced = old
+            call.answer()
+            old.hang_up()
+            self.on_call(call)
+            return
         if self.auto_ring:
             call.ring()
         if self.auto_answer is not None:

@@ -22,6 +22,7 @@ from telephony.testing.phone_answers import AnswerKey, Answers
 from telephony.testing.phone_dialog import PhoneDialog
 from telephony.testing.phone_media import PhoneMedia
 from telephony.testing.phone_offers import Offers
+from telephony.testing.phone_refer import Referrals, Replaced, refer_to
 from telephony.testing.phone_reliable import TAG as RELIABLE
 from telephony.testing.phone_reliable import ReliableAnswers, ReliableOrder
 from telephony.testing.phone_timer import SessionTimer
@@ -30,7 +31,7 @@ from telephony.testing.wire import ClientTransaction, ServerTransaction, Way
 if TYPE_CHECKING:
     from telephony.testing.phone import Phone
 
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, UPDATE, PRACK, REFER, NOTIFY"
 Headers = Sequence[tuple[str, str]]
 
 
@@ -100,6 +101,11 @@ class PhoneCall:
         self._answer_waits: Callable[[], None] | None = None
         self.offers = Offers(self)
         self.timer = SessionTimer(self, phone.session_timer)
+        self.referrals = Referrals(self)
+        self.watchers: list[Callable[[Response | None], None]] = []
+        """Called with each response to our INVITE, None for none."""
+        self.replaced: PhoneCall | None = None
+        """The call in whose place this one is (RFC 3891)."""
         self._early_tags: set[str] = set()
         self._cancelling = False
         self._cancel_limit: DelayedCall | None = None
@@ -187,9 +193,11 @@ class PhoneCall:
         self.media.start()
         self.phone.changed()
 
-    def reject(self, status: int = 603, headers: Headers = ()) -> None:
-        """Refuse an incoming call with a final status of 300 or more."""
+    def reject(self, status: int = 603, headers: Headers = (), *, retry_after: int | None = None) -> None:
+        """Refuse an incoming call with a final status of 300 or more; ``retry_after`` is in seconds (20.33)."""
         server = self._incoming()
+        if retry_after is not None:
+            headers = [*headers, ("Retry-After", str(retry_after))]
         self.status = status
         server.respond(self._response(server, status, None, headers))
         self._end("near")
@@ -274,6 +282,21 @@ class PhoneCall:
         request.body = body
         return self._answered_status(self._dialog, request)
 
+    def transfer(
+        self, to: str | None = None, *, replaces: PhoneCall | None = None, headers: Headers = ()
+    ) -> Deferred[int]:
+        """Ask the peer by REFER to call ``to``; with ``replaces``, in the place of another call of this phone's.
+
+        Fires with the final status that the peer reports of the new call, with the REFER's where it is refused, 0
+        where nothing comes. Our own call stays; whoever transfers hangs up.
+        """
+        dialog = self._dialog
+        if not self.talking or dialog is None or (to is None and replaces is None):
+            raise AssertionError(f"{self.phone.name} can't transfer now, or says nowhere to: {self}")
+        target = to if replaces is None else refer_to(replaces, to)
+        assert target is not None
+        return self.referrals.send(dialog, target, headers)
+
     def rebind_media(self) -> None:
         """Send RTP from a new port from now on without saying so, as behind a NAT that forgot us."""
         self.media.audio.rebind()
@@ -289,6 +312,25 @@ class PhoneCall:
     def alive(self) -> bool:
         """Whether it has begun and has not ended."""
         return self.state is not CallState.ENDED
+
+    @property
+    def replaces(self) -> Replaced:
+        """What names this call's dialog to the peer, for a Replaces (RFC 3891 6.1). AssertionError without one."""
+        dialog = self._dialog or self.early_dialog
+        if dialog is None:
+            raise AssertionError(f"there is no dialog to be replaced: {self}")
+        return Replaced(self.call_id, dialog.remote_tag or "", dialog.local_tag)
+
+    def is_dialog(self, local_tag: str, remote_tag: str) -> bool:
+        """Tell whether one of this call's dialogs has these tags."""
+        dialogs = [*self._forks.values(), *([self._dialog] if self._dialog else [])]
+        return any((one.local_tag, one.remote_tag) == (local_tag, remote_tag) for one in dialogs)
+
+    @property
+    def remote_target(self) -> str:
+        """The peer's Contact."""
+        dialog = self._dialog or self.early_dialog
+        return dialog.target if dialog is not None else self.invite.uri
 
     @property
     def early_dialog(self) -> PhoneDialog | None:
@@ -320,9 +362,25 @@ class PhoneCall:
         if way is None:
             self._end("near")
             return
-        self._client = self.phone.wire.begin(self.invite, way, self._invite_answered)
+        self._client = self.phone.sending.begin(
+            self.invite,
+            way,
+            self._invite_answered,
+            amend=self._amend,
+            wanted=lambda: self.alive and not self._cancelling,
+            began=self._begun_again,
+        )
+
+    def _begun_again(self, invite: Request, client: ClientTransaction) -> None:
+        self.invite, self._client = invite, client
+
+    def _amend(self, request: Request, response: Response) -> bool:
+        """Change a request that is to be sent again as its answer wants: a 422 names a longer interval."""
+        return response.status == 422 and self.timer.asked_more(request, response)
 
     def _invite_answered(self, response: Response | None) -> None:
+        for watcher in self.watchers:
+            watcher(response)
         if response is None:
             if self.state is not CallState.ENDED:
                 self._end("near")
@@ -449,6 +507,11 @@ class PhoneCall:
     def _acknowledge(self, dialog: PhoneDialog, response: Response, body: bytes) -> None:
         number = response.cseq.number
         ack = self._request(dialog, "ACK", number + self.phone.quirks.ack_cseq)
+        answered = self.phone.wire.clients.get((response.via.branch or "", "INVITE"))
+        if answered is not None:  # 22.1: an ACK can't be challenged, it has what the INVITE had
+            for name in ("Authorization", "Proxy-Authorization"):
+                for value in answered.request.get_all(name):
+                    ack.add(name, value)
         self._attach(ack, body)
 
         def found(way: Way | None) -> None:
@@ -605,8 +668,12 @@ class PhoneCall:
         dialog.remote_seq = number
         if request.method == "BYE":
             self._bye_came(server)
+        elif request.method == "NOTIFY" and (self.alive or self.referrals.open):
+            self.referrals.notified(server)
         elif self.state is CallState.ENDED:
             server.reply(481)
+        elif request.method == "REFER":
+            self.referrals.came(server, dialog)
         elif request.method in ("INVITE", "UPDATE"):
             self.offers.came(server, dialog)
         elif request.method == "PRACK":
@@ -668,8 +735,9 @@ class PhoneCall:
 
     def _request(self, dialog: PhoneDialog, method: str, number: int | None = None) -> Request:
         request = dialog.request(method, self.phone.wire.via(dialog.transport), number)
-        if method in ("INVITE", "UPDATE"):
+        if method in ("INVITE", "UPDATE", "REFER", "NOTIFY"):
             request.add("Contact", f"<{self.phone.contact(dialog.transport)}>")
+        if method in ("INVITE", "UPDATE"):
             request.add("Allow", ALLOW)
             if self.phone.supports:
                 request.add("Supported", ", ".join(self.phone.supports))
@@ -688,12 +756,25 @@ class PhoneCall:
         else:
             self.phone.wire.ways(hop, "udp", found)
 
-    def _send(self, dialog: PhoneDialog, request: Request, answered: Callable[[Response | None], None]) -> None:
+    def _send(
+        self,
+        dialog: PhoneDialog,
+        request: Request,
+        answered: Callable[[Response | None], None],
+        began: Callable[[Request], None] = lambda request: None,
+    ) -> None:
         def found(way: Way | None) -> None:
             if way is None:
                 answered(None)
             else:
-                self.phone.wire.begin(request, way, answered)
+                self.phone.sending.begin(
+                    request,
+                    way,
+                    answered,
+                    dialog=dialog,
+                    amend=self._amend,
+                    began=lambda again, client: began(again),
+                )
 
         self._find_way(dialog, found)
 

@@ -250,7 +250,7 @@ def two_servers(s: Race) -> None:
     s.network.dns("_sip._udp.phones.example", "SRV", *records)
 
 
-@race("R6", unbuilt="3xx: redirects are not followed yet", fails_with="ANSWERED.* is not .*TRANSFERRED")
+@race("R6")
 async def redirect(s: Race) -> None:
     """A 302's contact is called, once."""
     s.carol.auto_answer = 0.5
@@ -554,7 +554,7 @@ async def media_follows_the_winning_fork(s: Race) -> None:
     s.assertEqual(packets_of(s.bob), [])
 
 
-@race("R17", unbuilt="PRACK (RFC 3262) is not built yet", fails_with="'PRACK': 0")
+@race("R17")
 async def prack_per_early_dialog(s: Race) -> None:
     """Each fork's reliable 183 gets a PRACK of its own."""
     s.orderly(s.bob)
@@ -594,7 +594,7 @@ async def another_answer_behind_an_unreliable_183(s: Race) -> None:
     await s.talk()
 
 
-@race("R19", unbuilt="PRACK (RFC 3262) is not built yet", fails_with="'PRACK': 0")
+@race("R19")
 async def another_answer_behind_a_reliable_183(s: Race) -> None:
     """The reliable answer stands, whatever the 200 says."""
     s.orderly(s.bob)

@@ -132,7 +132,10 @@ class ChannelCore(Enumerations):
             ours = None if lines is None else lines.phone(target, caller)
             return Destination(target, caller) if ours is None else ours
         if lines is None:
-            raise Error(f"call_to={call_to!r}: a number needs a trunk, and there is none here; give a SIP address")
+            raise Error(
+                f"call_to={call_to!r}: a number needs a trunk, and there is none here; "
+                "give a SIP address, like 'sip:3301@127.0.0.1:5060;user=phone'"
+            )
         named = bool(call_from.strip()) or bool(self._default_from)
         return lines.number(target, caller if named else None, caller, self.trunk)
 

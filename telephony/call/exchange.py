@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
@@ -20,16 +20,23 @@ from twisted.python.failure import Failure
 from telephony.call.arguments import DEFAULT_CODECS
 from telephony.call.channel import CallChannel
 from telephony.call.core import ChannelCore
+from telephony.call.destination import Lines
 from telephony.call.prompts import Prompts
 from telephony.errors import Error, RemoteProtocolError
 from telephony.interfaces import Address, Host
 from telephony.media.clock import MediaClock
 from telephony.media.tones import ToneManager
 from telephony.rtp.ports import NoPorts, PortPool
+from telephony.sdp.negotiation import Securing
+from telephony.sip.flow import Flow
+from telephony.sip.identity import Identity
 from telephony.sip.incoming import IncomingSession
-from telephony.sip.message import Request
+from telephony.sip.message import Message, Request
+from telephony.sip.session import Session
+from telephony.sip.session_timer import SHORTEST
 from telephony.sip.timers import Timers
-from telephony.sip.uri import format_host
+from telephony.sip.transport.tls import TlsIdentity
+from telephony.sip.uri import SipUri, format_host
 from telephony.sip.user_agent import UserAgent
 from telephony.trace.events import TraceEvent
 
@@ -46,6 +53,14 @@ class Exchange:
     """A phone system on one host. ``host`` is a ReactorHost, or a simulated one under test.
 
     ``call_seconds`` limits the length of a connected call (None: no limit), ``max_calls`` the channels in use at once.
+    ``media_timeout`` is for how many seconds a call may be without RTP and RTCP (R32; None: for ever); ``session_expires``
+    and ``min_se`` are the session timer that is asked for (0: none) and the shortest that is taken (RFC 4028).
+    ``reliable_early_media``: early media goes to callers that can do it with a description they have to acknowledge
+    (RFC 3262); to those that require it, everything does.
+
+    ``tls`` is what ``tls:`` listeners and ``sips:`` calls need. ``srtp`` says what becomes of SRTP (RFC 4568): with
+    ``"secure"`` it is offered where the signalling is TLS, and taken wherever it is offered; ``"always"`` refuses plain
+    RTP, ``"never"`` SRTP. ``most_connections`` limits the connections of each TCP or TLS listener.
     """
 
     log = Logger()
@@ -60,27 +75,52 @@ class Exchange:
         media_directory: Path = Path("media"),
         max_calls: int = 1000,
         call_seconds: float | None = 14400,
+        media_timeout: float | None = 30.0,
+        session_expires: int = 1800,
+        min_se: int = SHORTEST,
         default_from: str = "",
+        reliable_early_media: bool = True,
+        tls: TlsIdentity | None = None,
+        srtp: Literal["never", "secure", "always"] = "secure",
+        most_connections: int | None = None,
     ) -> None:
         self.host = host
+        self.srtp = srtp
         self.codecs: tuple[str, ...] = DEFAULT_CODECS
         self.media_directory = media_directory
         self.max_calls = max_calls
         self.call_seconds = call_seconds
+        self.media_timeout = media_timeout
+        self.reliable_early_media = reliable_early_media
         self.tone_manager = ToneManager()
         self.timers = timers or Timers()
         self.media_clock = MediaClock(host.clock)
         self.ports = PortPool(host, *rtp_ports)
         self.prompts = Prompts(host)
-        self.user_agent = UserAgent(host, timers=self.timers, advertise=advertise)
+        self.user_agent = UserAgent(
+            host,
+            timers=self.timers,
+            advertise=advertise,
+            tls=tls,
+            most_connections=most_connections,
+            session_expires=session_expires,
+            min_se=min_se,
+        )
         self.user_agent.on_invite = self._arrived
         self.user_agent.screen = self._screened
         self.on_call: Callable[[CallChannel], None] | None = None
         """Called with a channel in CALL_INCOMING for each inbound call; without it they get 480."""
-        self.screen: Callable[[Request], Screen | None] | None = None
-        """Asked about each INVITE before a channel is made for it."""
+        self.screen: Callable[[Request, Flow], Screen | Identity | None] | None = None
+        """Asked about each INVITE before a channel is made for it; may say who the caller is."""
+        self.lines: Lines | None = None
+        """Who has trunks and phones to call, where there are any."""
         self.channels: dict[ChannelCore, None] = {}
         """The channels that have a call now, in the order in which they got it (I9: no set is iterated)."""
+        self.may_dial: Callable[[ChannelCore, SipUri], bool] | None = None
+        """Asked about each contact that a 3xx sends a call of a channel's to (R6); without it any that `call` takes."""
+        self.trusts: Callable[[Session, Message], bool] | None = None
+        """Asked whether what a session's peer asserts of itself in a message is to be believed (RFC 3325): nobody is
+        trusted without it."""
         self.draining = False
         """Whether new calls from outside are refused; those from applications still go out."""
         self.closing = False
@@ -164,12 +204,12 @@ class Exchange:
         """Make an IDLE channel for outbound calls; ``default_from`` is what its ``call_from=''`` stands for."""
         return CallChannel(self, default_from)
 
-    def _screened(self, request: Request) -> Screen | None:
+    def _screened(self, request: Request, flow: Flow) -> Screen | Identity | None:
         if self.closing or self.draining or len(self.channels) >= self.max_calls:
             return 503, [("Retry-After", RETRY_AFTER)]
         if self.on_call is None:
             return 480, []
-        return None if self.screen is None else self.screen(request)
+        return None if self.screen is None else self.screen(request, flow)
 
     def _arrived(self, session: IncomingSession) -> None:
         channel = CallChannel(self)
@@ -246,9 +286,17 @@ class Exchange:
                 return host
         return self.host.source_address(towards)
 
-    def advertised(self, address: str) -> str:
-        """Return what is written into SDP for an address of ours: the public one behind a NAT, except on loopback."""
-        return address if self._advertise is None or ip_address(address).is_loopback else self._advertise
+    def advertised(self, address: str, remote: str) -> str:
+        """Return what is written into SDP for an address of ours: the one outside a NAT, but not to local networks."""
+        return self.user_agent.listeners.advertised(address, remote)
+
+    def securing(self, secure: bool) -> Securing:
+        """Return what becomes of SRTP on a leg; ``secure`` tells whether its signalling is TLS, which hides the keys."""
+        if self.srtp == "never":
+            return Securing.REFUSED
+        if self.srtp == "always":
+            return Securing.DEMANDED
+        return Securing.OFFERED if secure else Securing.TAKEN
 
     # -- the end -------------------------------------------------------------------------------------------------
 
@@ -287,15 +335,15 @@ class Exchange:
 
 def parse_listener(where: str) -> tuple[str, Address]:
     """Take ``udp:127.0.0.1:5060`` apart; raises an `Error` that names the value and the form it should have."""
-    allowed = "write it like 'udp:127.0.0.1:5060', 'tcp:0.0.0.0:5060' or 'udp:[::1]:5060'"
+    allowed = "write it like 'udp:127.0.0.1:5060', 'tls:0.0.0.0:5061' or 'udp:[::1]:5060'"
     if not isinstance(where, str):
         raise Error(f"listen={where!r} is no address to listen at; {allowed}")
     transport, _, rest = where.partition(":")
     host, colon, port = rest.rpartition(":")
     transport = transport.lower()
-    if transport in ("tls", "ws", "wss"):
-        raise Error(f"listen={where!r}: {transport} listeners are not built yet; what exists is udp and tcp")
-    if transport not in ("udp", "tcp") or not colon:
+    if transport in ("ws", "wss"):
+        raise Error(f"listen={where!r}: {transport} listeners are not built yet; what exists is udp, tcp and tls")
+    if transport not in ("udp", "tcp", "tls") or not colon:
         raise Error(f"listen={where!r} is no address to listen at; {allowed}")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

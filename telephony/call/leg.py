@@ -16,17 +16,22 @@ import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
+from telephony.call.destination import Destination
+from telephony.call.keys import KeysIn, KeysOut
 from telephony.errors import RemoteProtocolError
 from telephony.media.endpoint import Endpoint
 from telephony.rtp.ports import NoPorts, PortPair
 from telephony.rtp.session import RtpSession
-from telephony.sdp.negotiation import Agreed, Negotiation
-from telephony.sip.headers import NameAddr, format_reason
+from telephony.sdp.negotiation import EVENT, Agreed, Negotiation, Securing
+from telephony.sip.headers import format_reason
 from telephony.sip.incoming import IncomingSession
-from telephony.sip.message import Request, Response
+from telephony.sip.message import Message, Request, Response
 from telephony.sip.outgoing import OutgoingSession
+from telephony.sip.particulars import reason_of
+from telephony.sip.registrar import BindingWays
+from telephony.sip.reliable import reliable_number
 from telephony.sip.resolve import NoWay
-from telephony.sip.session import MAX_FORKS, Session, SessionRefusal
+from telephony.sip.session import MAX_FORKS, Session, SessionRefusal, allows
 from telephony.sip.targets import Target
 from telephony.sip.uri import SipUri
 
@@ -79,6 +84,9 @@ class LegOwner(Protocol):
     def leg_early_media(self) -> None:
         """The first packet of early media has arrived (RFC 3960)."""
 
+    def leg_redirected(self, target: SipUri) -> None:
+        """The far end sent the call elsewhere, or such a contact refused: ``target`` is called now (R6)."""
+
     def leg_answered(self, response: Response) -> None:
         """Our INVITE has its 2xx, its ACK is out, and media runs."""
 
@@ -89,7 +97,7 @@ class LegOwner(Protocol):
         """A re-INVITE has changed the media: hold, resume, another address or codec."""
 
     def leg_digit(self, digit: str) -> None:
-        """The far end has pressed a key (RFC 4733), once for each press."""
+        """The far end has pressed a key (RFC 4733, INFO), once for each press."""
 
     def leg_media_over(self, received: int, sent: int) -> None:
         """The leg's audio has ended, after so many packets of RTP."""
@@ -107,11 +115,15 @@ class Leg:
         "_early_answers",
         "_elsewhere",
         "_exchange",
+        "_keys_in",
+        "_keys_out",
         "_locating",
         "_media_at",
         "_negotiation",
         "_pair",
+        "_reliable",
         "_rtp",
+        "_securing",
         "endpoint",
         "owner",
         "session",
@@ -127,36 +139,73 @@ class Leg:
         self._rtp: RtpSession | None = None
         self._locating: Deferred[Any] | None = None
         self._elsewhere: Callable[[], None] | None = None
+        #: By To tag: the first description of each fork, and the answer that one has given reliably (R17, R19).
         self._early_answers: dict[str, bytes] = {}
+        self._reliable: dict[str, bytes] = {}
+        self._keys_in = KeysIn(exchange.host.clock, self._key_by_info)
+        self._keys_out: KeysOut | None = None
         self._early: str | None = None
         self._answered = False
         self._media_at = ""
+        self._securing = Securing.REFUSED
 
     # -- outgoing ------------------------------------------------------------------------------------------------
 
     def dial(
         self,
-        target: SipUri,
-        caller: NameAddr,
+        destination: Destination,
         codecs: Sequence[str],
         headers: Sequence[tuple[str, str]],
         max_forwards: int,
+        may_dial: Callable[[SipUri], bool] | None = None,
     ) -> None:
-        """Send an INVITE, as soon as it is known where to; whatever goes wrong is told as `leg_over`, maybe at once."""
+        """Send an INVITE, as soon as it is known where to; whatever goes wrong is told as `leg_over`, maybe at once.
+
+        A 3xx is followed to contacts of which ``may_dial`` says so (R6), with the same offer.
+        """
+        if destination.refusal is not None:
+            self._over(Ending(How.REFUSED, *destination.refusal))
+            return
+        if destination.near is not None:
+            self._dial_near(destination.near, destination, codecs, headers, max_forwards, may_dial)
+            return
         # Which of our addresses goes into the SDP depends on where the target is.
-        locating = self._exchange.user_agent.locate(target)
+        first_hop = destination.first_hop
+        locating = self._exchange.user_agent.locate(first_hop)
         self._locating = locating
-        dialling = locating.addCallback(self._dial_at, target, caller, codecs, headers, max_forwards)
-        dialling.addErrback(self._not_found, target.host)
+        dialling = locating.addCallback(self._dial_at, destination, codecs, headers, max_forwards, may_dial)
+        dialling.addErrback(self._not_found, first_hop.host)
+
+    def _dial_near(
+        self,
+        near: BindingWays,
+        destination: Destination,
+        codecs: Sequence[str],
+        headers: Sequence[tuple[str, str]],
+        max_forwards: int,
+        may_dial: Callable[[SipUri], bool] | None,
+    ) -> None:
+        """Call a phone that has signed in, where it signed in from."""
+        remote = near.remote
+        try:
+            ours = self._exchange.media_address(remote) if remote is not None else ""
+        except OSError:
+            ours = ""
+        if remote is None or not ours:
+            self._over(Ending(How.REFUSED, 480, "no phone can be reached there now"))
+            return
+        # One offer is for all of them, so that only those can be asked that reach the address in it.
+        near.keep(lambda flow: self._exchange.media_address(flow.remote) == ours)
+        self._invite(ours, remote[0], near.secure, None, destination, codecs, headers, max_forwards, may_dial)
 
     def _dial_at(
         self,
         targets: Sequence[Target],
-        target: SipUri,
-        caller: NameAddr,
+        destination: Destination,
         codecs: Sequence[str],
         headers: Sequence[tuple[str, str]],
         max_forwards: int,
+        may_dial: Callable[[SipUri], bool] | None,
     ) -> None:
         self._locating = None
         ours, reason = "", ""
@@ -176,17 +225,38 @@ class Leg:
         # The offer holds an address that these targets can send to. The others get an INVITE of their own.
         self._elsewhere = None
         if others:
-            self._elsewhere = partial(self._dial_at, others, target, caller, codecs, headers, max_forwards)
-        self._open_media(ours, codecs)
+            self._elsewhere = partial(self._dial_at, others, destination, codecs, headers, max_forwards, may_dial)
+        secure = all(one.transport == "TLS" for one in ways)
+        self._invite(ours, ways[0].address[0], secure, ways, destination, codecs, headers, max_forwards, may_dial)
+
+    def _invite(
+        self,
+        ours: str,
+        theirs: str,
+        secure: bool,
+        targets: Sequence[Target] | None,
+        destination: Destination,
+        codecs: Sequence[str],
+        headers: Sequence[tuple[str, str]],
+        max_forwards: int,
+        may_dial: Callable[[SipUri], bool] | None,
+    ) -> None:
+        """Send the INVITE, with audio between our address ``ours`` and ``theirs``, ``secure`` over TLS only."""
+        self._securing = self._exchange.securing(secure)
+        self._open_media(ours, theirs, codecs)
         assert self._negotiation is not None
         self.session = self._exchange.user_agent.invite(
-            target,
-            from_=caller,
+            destination.uri,
+            from_=destination.caller,
             offer=self._negotiation.offer(),
             observer=self,
-            headers=list(headers),
+            headers=[*headers, *destination.headers],
             max_forwards=max_forwards,
-            targets=ways,
+            targets=targets,
+            routes=destination.routes,
+            may_dial=may_dial,
+            account=destination.account,
+            near=destination.near,
         )
         assert self.owner is not None
         self.owner.leg_placed(self.session.call_id)
@@ -210,22 +280,36 @@ class Leg:
         the INVITE is still unanswered then.
         """
         request = session.request
+        self._securing = self._exchange.securing(session.way.transport == "TLS")
         if request.body:
             # A look only, so that a caller we can't talk to is refused before an application starts.
-            Negotiation(session.arrived_at[0], 9, 0).offered(request.body)
-        self._open_media(session.arrived_at[0], ())
+            Negotiation(session.arrived_at[0], 9, 0, securing=self._securing, new_key=bytes).offered(request.body)
+        self._open_media(session.arrived_at[0], session.way.remote[0], ())
         self.session = session
         session.observer = self
 
     def ring(self, early_media: bool, codecs: Sequence[str]) -> None:
-        """Send 180, or 183 with our answer so that the caller hears us before the call is answered."""
-        assert isinstance(self.session, IncomingSession)
-        if not early_media or not self.session.request.body or self._early is not None:
-            self.session.ring(180)
-            return
-        self.session.ring(183, self._answer_offer(codecs))
-        self._early = ""
-        self._start_media()
+        """Send 180, or 183 with our answer so that the caller hears us before the call is answered.
+
+        Reliably (RFC 3262) where the caller requires it; where it only supports it and is to hear early media, if the
+        exchange is set so. What goes reliably to a caller without an offer holds ours.
+        """
+        session = self.session
+        assert isinstance(session, IncomingSession) and self._negotiation is not None
+        if not session.request.body and session.must_ring_reliably and self._early is None:
+            self._negotiation = self._negotiation_for(codecs)
+            session.ring(183 if early_media else 180, self._negotiation.offer())
+            self._early = ""
+            self._reliable[""] = b""
+        elif not early_media or not session.request.body or self._early is not None:
+            session.ring(180)
+        else:
+            wanted = session.may_ring_reliably and self._exchange.reliable_early_media
+            session.ring(183, self._answer_offer(codecs), reliably=wanted)
+            self._early = ""
+            if wanted or session.must_ring_reliably:
+                self._reliable[""] = b""
+            self._start_media()
 
     def answer(self, codecs: Sequence[str], headers: Sequence[tuple[str, str]]) -> None:
         """Send the 200 with our answer, or with our offer when the INVITE had none (RFC 3261 13.2.1).
@@ -233,7 +317,11 @@ class Leg:
         Raises RemoteProtocolError (488) when none of ``codecs`` is in the offer; nothing has been sent then.
         """
         assert isinstance(self.session, IncomingSession) and self._negotiation is not None
-        if self._early is not None:
+        body: bytes | None
+        if self._reliable:
+            # What went reliably holds the answer, or our offer: the 2xx has no description (RFC 6337 3.1).
+            body = None
+        elif self._early is not None:
             # The 183 held the answer, and an offer has one answer only: the 200 repeats it (RFC 3261 13.2.1).
             body, _agreed = self._negotiation.offered(self.session.request.body)
         elif self.session.request.body:
@@ -307,12 +395,14 @@ class Leg:
             self._rtp.address[1],
             self._exchange.host.random.getrandbits(31),
             codecs=tuple(codecs) or self._exchange.codecs,
+            securing=self._securing,
+            new_key=self._exchange.host.random.randbytes,
         )
 
-    def _open_media(self, address: str, codecs: Sequence[str]) -> None:
+    def _open_media(self, address: str, remote: str, codecs: Sequence[str]) -> None:
         exchange = self._exchange
         self._pair = exchange.ports.acquire(address)
-        self._media_at = exchange.advertised(address)
+        self._media_at = exchange.advertised(address, remote)
         random = exchange.host.random
         recorder = exchange.recorder
         pair = self._pair if recorder is None or not recorder.media else recorder.tapped(self._pair, self)
@@ -337,8 +427,26 @@ class Leg:
             self.endpoint.start()
 
     def _digit(self, digit: str) -> None:
+        self._keys_in.event()
         if self.owner is not None:
             self.owner.leg_digit(digit)
+
+    def _key_by_info(self, key: str) -> None:
+        if self.endpoint is not None:
+            self.endpoint.pressed(key)
+        if self.owner is not None:
+            self.owner.leg_digit(key)
+
+    def _begin_keys(self, session: Session, message: Message) -> None:
+        """Send keys by INFO where the far end takes no telephone events, if ``message`` says that it takes INFO."""
+        if self.endpoint is not None and allows(message, "INFO"):
+            self._keys_out = KeysOut(session, self._key_refused)
+            self.endpoint.signal = self._keys_out.send
+
+    def _key_refused(self, key: str) -> None:
+        if self.endpoint is not None:
+            self.endpoint.signal = None
+            self.endpoint.press(key)
 
     def _first_packet(self) -> None:
         if self.owner is not None and not self._answered:
@@ -349,6 +457,7 @@ class Leg:
         if self.owner is not None and self._rtp is not None:
             self.owner.leg_media_over(self._rtp.packets_received, self._rtp.packets_sent)
         self.owner = None
+        self._keys_in.close()
         self._elsewhere = None
         if self._locating is not None:
             locating, self._locating = self._locating, None
@@ -360,7 +469,11 @@ class Leg:
         self._release_media()
 
     def _release_media(self) -> None:
+        if self._keys_out is not None:
+            self._keys_out.close()
+            self._keys_out = None
         if self.endpoint is not None:
+            self.endpoint.signal = None
             self.endpoint.on_digit = None
             self.endpoint.on_first_packet = None
             self.endpoint.on_timeout = None
@@ -397,6 +510,10 @@ class Leg:
             return  # the 200 decides; what can't be used early is simply not heard
         if len(self._early_answers) < MAX_FORKS:
             self._early_answers.setdefault(fork, response.body)
+            if reliable_number(response) is not None:
+                # The session passes on only those that it has acknowledged. An answer that went so is the answer,
+                # whatever is said later (RFC 3262 5, RFC 6337 3.1).
+                self._reliable.setdefault(fork, response.body)
         if self._early is None:
             # RFC 3960 3.2: what this fork sends is heard; we send nothing before the answer.
             self._early = fork
@@ -409,7 +526,7 @@ class Leg:
         if self.owner is None or self._negotiation is None or self.endpoint is None:
             return
         fork = response.to.tag or ""
-        body = response.body or self._early_answers.get(fork, b"")
+        body = self._reliable.get(fork) or response.body or self._early_answers.get(fork, b"")
         try:
             agreed = self._negotiation.answered(body)
         except RemoteProtocolError as error:
@@ -418,10 +535,23 @@ class Leg:
             return
         self._answered = True
         self._early_answers.clear()
+        self._reliable.clear()
+        self._begin_keys(session, response)
         self.endpoint.apply(agreed)
         self.endpoint.start()
         self._watch_media()
         self.owner.leg_answered(response)
+
+    def session_redirected(self, session: Session, target: SipUri) -> None:
+        """Forget the target before: what it said early is not heard any more, and its other addresses are of no use."""
+        self._elsewhere = None
+        self._early_answers.clear()
+        self._reliable.clear()
+        early, self._early = self._early, None
+        if early is not None and self.endpoint is not None and self.endpoint.rtp.agreed is not None:
+            self.endpoint.apply(attrs.evolve(self.endpoint.rtp.agreed, receive=False))
+        if self.owner is not None:
+            self.owner.leg_redirected(target)
 
     def session_refused(self, session: Session, status: int, reason: str, response: Response | None) -> None:
         """Take the final refusal of our INVITE, or its silence; targets that need another offer may be left (R5)."""
@@ -436,8 +566,8 @@ class Leg:
         self._over(Ending(How.REFUSED, status, reason, response))
 
     def session_cancelled(self, session: Session, request: Request | None) -> None:
-        """Take the caller's CANCEL."""
-        self._over(Ending(How.CANCELLED, 487, "Request Terminated"))
+        """Take the caller's CANCEL, or its BYE before our answer."""
+        self._over(Ending(How.CANCELLED, 487, reason_of(request) or "Request Terminated"))
 
     def session_confirmed(self, session: Session, ack: Request) -> None:
         """Take the ACK of our 2xx, with the answer in it when the offer was ours."""
@@ -451,12 +581,25 @@ class Leg:
                 self._over(Ending(How.UNUSABLE, 0, str(error)))
                 return
         self._answered = True
+        self._begin_keys(session, session.request)
         self.endpoint.start()
         self._watch_media()
         self.owner.leg_confirmed()
 
+    def session_answer_in_prack(self, session: Session, prack: Request) -> bool:
+        """Take the answer to the offer that went with a reliable 18x; the session refuses the call without one."""
+        if self.owner is None or self._negotiation is None or self.endpoint is None:
+            return True
+        try:
+            self.endpoint.apply(self._negotiation.answered(prack.body))
+        except RemoteProtocolError as error:
+            self._over(Ending(How.UNUSABLE, 488, str(error)))
+            return False
+        self._start_media()
+        return True
+
     def session_unconfirmed(self, session: Session) -> None:
-        """Our 2xx was never acknowledged; the session has sent BYE."""
+        """Our 2xx was never acknowledged, and BYE has been sent; or our reliable 18x never was, and 504 has been."""
         self._over(Ending(How.UNCONFIRMED, 408, "no ACK"))
 
     def session_offered(self, session: Session, request: Request) -> bytes | None:
@@ -519,10 +662,11 @@ class Leg:
         if isinstance(purpose, Change):
             purpose.done((status, reason))
 
-    def session_info(self, session: Session, request: Request) -> int:
-        """Refuse what an INFO carries: nothing is read from it yet (RFC 6086 4.2.2); an empty one asks nothing."""
-        return 415 if request.body else 200
+    def session_key(self, session: Session, key: str) -> None:
+        """Take a key that came by INFO."""
+        agreed = self.agreed
+        self._keys_in.info(key, agreed is not None and EVENT in agreed.receive_payload_types.values())
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         """Take the far end's BYE."""
-        self._over(Ending(How.HUNG_UP))
+        self._over(Ending(How.HUNG_UP, 0, reason_of(request)))

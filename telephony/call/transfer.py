@@ -35,6 +35,7 @@ class TransferInput(Enum):
 
     RINGS = "180 to 183 from the target"
     MEDIA = "the target's first packet before its answer"
+    REDIRECTED = "somebody else is called in the target's place (R6)"
     ANSWERED = "the target's 2xx, usable and acknowledged"
     TARGET_OVER = "the target refused, failed or hung up, or its channel was hung up; with the cause"
     CALLER_OVER = "the caller hung up, or its channel was hung up"
@@ -136,22 +137,25 @@ class Transfer(Machine[TransferState, TransferInput]):
     table: ClassVar[Table[TransferState, TransferInput]] = {
         _S.DIALLING: {
             **_before_the_answer(_S.DIALLING),
+            **ignored(_S.DIALLING, _I.REDIRECTED),
             _I.RINGS: (_S.RINGING, (_start_tone,)),
             _I.MEDIA: (_S.EARLY_MEDIA, (_pass_early_media,)),
         },
         _S.RINGING: {
             **_before_the_answer(_S.RINGING),
-            **ignored(_S.RINGING, _I.RINGS),
+            # The caller goes on hearing that it rings.
+            **ignored(_S.RINGING, _I.RINGS, _I.REDIRECTED),
             _I.MEDIA: (_S.EARLY_MEDIA, (_stop_tone, _pass_early_media)),
         },
         _S.EARLY_MEDIA: {
             **_before_the_answer(_S.EARLY_MEDIA),
             # R18: a 180 behind a 183 with SDP puts no tone over real audio.
             **ignored(_S.EARLY_MEDIA, _I.RINGS, _I.MEDIA),
+            _I.REDIRECTED: (_S.DIALLING, (_cut,)),
         },
         _S.TRANSFERRED: {
             # R21: whatever provisional comes late finds nothing to restart.
-            **ignored(_S.TRANSFERRED, _I.RINGS, _I.MEDIA, _I.ANSWERED, _I.TIME_UP, _I.GIVEN_UP),
+            **ignored(_S.TRANSFERRED, _I.RINGS, _I.MEDIA, _I.REDIRECTED, _I.ANSWERED, _I.TIME_UP, _I.GIVEN_UP),
             _I.TARGET_OVER: (_S.OVER, (_cut, _let_go, _retrieve)),
             _I.CALLER_OVER: (_S.OVER, (_cut, _let_go, _end_target)),
             _I.RETRIEVE: (_S.OVER, (_cut, _let_go, _retrieve)),

@@ -5,6 +5,7 @@ Owns: the checks of a request from outside, and where its responses go. Must not
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -12,7 +13,8 @@ import attrs
 from telephony.interfaces import Address
 from telephony.sip.flow import WayBack
 from telephony.sip.message import Request
-from telephony.sip.session import ALLOW, SDP
+from telephony.sip.session import ALLOW, SDP, SUPPORTED
+from telephony.sip.targets import DEFAULT_PORTS
 from telephony.sip.uri import OtherUri
 
 if TYPE_CHECKING:
@@ -23,14 +25,12 @@ Refusal = tuple[int, list[tuple[str, str]]]
 
 ALLOWED = frozenset(ALLOW.split(", "))
 #: Methods that exist, but not here: 405. What isn't known at all is 501.
-KNOWN = frozenset(["REGISTER", "PRACK", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"])
-#: The option tags (RFC 3261 19.2) that we understand.
-SUPPORTED: frozenset[str] = frozenset()
+KNOWN = frozenset(["REGISTER", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"])
 DEFAULT_PORT = 5060
 
 
-def refusal(request: Request) -> Refusal | None:
-    """Return what is wrong with a request, in the order of RFC 3261 8.2; None when it may go on.
+def refusal(request: Request, transport: str) -> Refusal | None:
+    """Return what is wrong with a request that came over ``transport``, in the order of RFC 3261 8.2; None when nothing.
 
     For any method but ACK and CANCEL, which are never refused on these grounds.
     """
@@ -39,12 +39,24 @@ def refusal(request: Request) -> Refusal | None:
         return (405, [("Allow", ALLOW)]) if method in KNOWN else (501, [("Allow", ALLOW)])
     if isinstance(request.parsed_uri, OtherUri):
         return 416, []
+    if transport != "TLS" and request.parsed_uri.scheme == "sips":
+        return 416, []  # somebody before us has dropped what sips: promises (RFC 3261 26.2.2)
     missing = [tag for tag in request.require if tag not in SUPPORTED]
     if missing:
         return 420, [("Unsupported", ", ".join(missing[:16]))]
-    if method == "INVITE" and request.body:
-        return _refused_body(request)
+    if method == "INVITE":
+        accepted = request.get_all("Accept")
+        if accepted and not _accepts_sdp(accepted):
+            return 406, []
+        if request.body:
+            return _refused_body(request)
     return None
+
+
+def _accepts_sdp(values: Sequence[str]) -> bool:
+    """Tell whether an INVITE takes the one kind of body that our 200 has (RFC 3261 20.1; RFC 4475 3.3.15)."""
+    kinds = {item.partition(";")[0].strip().lower() for value in values for item in value.split(",")}
+    return not kinds.isdisjoint((SDP, "application/*", "*/*"))
 
 
 def _refused_body(request: Request) -> Refusal | None:
@@ -80,9 +92,9 @@ def way_back(request: Request, flow: TransportFlow) -> WayBack:
     ``maddr`` is not followed, although 18.2.2 asks for it: over UDP anybody could have our answers sent to anybody.
     """
     via = request.via
-    port = via.port or DEFAULT_PORT
+    port = via.port or DEFAULT_PORTS.get(flow.transport, DEFAULT_PORT)
     if flow.reliable:
-        return ConnectionBack(flow, (flow.remote[0], port))
+        return ConnectionBack(flow, (flow.remote[0], port), via.host)
     if "rport" in via.params or port == flow.remote[1]:
         return flow
     return flow.listener.flow((flow.remote[0], port))
@@ -91,16 +103,17 @@ def way_back(request: Request, flow: TransportFlow) -> WayBack:
 class ConnectionBack:
     """The connection a request came by, and the address to open another one to when it has ended (18.2.2)."""
 
-    __slots__ = ("_elsewhere", "_flow")
+    __slots__ = ("_elsewhere", "_flow", "_name")
 
     reliable = True
 
-    def __init__(self, flow: TransportFlow, elsewhere: Address) -> None:
+    def __init__(self, flow: TransportFlow, elsewhere: Address, name: str) -> None:
         self._flow = flow
         self._elsewhere = elsewhere
+        self._name = name
 
     def send(self, data: bytes) -> None:
         """Send one response."""
         if not self._flow.usable:
-            self._flow = self._flow.listener.flow(self._elsewhere)
+            self._flow = self._flow.listener.flow(self._elsewhere, self._name)
         self._flow.send(data)

@@ -6,12 +6,17 @@ BYE with both. Must not know sockets, media or SDP.
 
 from __future__ import annotations
 
-from telephony.interfaces import Address
+from telephony.errors import RemoteProtocolError
+from telephony.interfaces import Address, Clock
+from telephony.sip.auth import Authentication
 from telephony.sip.dialog import Dialog
 from telephony.sip.flow import Flow
+from telephony.sip.identity import Identity
 from telephony.sip.message import Request
+from telephony.sip.reliable import FIRST_RSEQ, RELIABLE, Provisional, ReliableRinging, RingingInput, parse_rack
 from telephony.sip.session import Core, Headers, Session, SessionInput, SessionState
-from telephony.sip.transaction import InviteServerTransaction, ServerInput
+from telephony.sip.timers import Timers
+from telephony.sip.transaction import InviteServerTransaction, ServerInput, ServerTransaction
 from telephony.tables import Table, ignored
 
 #: A proxy forgets an INVITE that rings for three minutes without a word (RFC 3261 13.3.1.1).
@@ -19,9 +24,12 @@ RING_AGAIN = 60.0
 
 
 class IncomingSession(Session):
-    """A peer's INVITE and its dialog."""
+    """A peer's INVITE and its dialog.
 
-    __slots__ = ("_flow", "_transaction")
+    ``may_ring_reliably`` and ``must_ring_reliably`` are what the peer says of reliable responses (RFC 3262).
+    """
+
+    __slots__ = ("_flow", "_offered", "_ringing", "_transaction", "may_ring_reliably", "must_ring_reliably")
 
     direction = "in"
 
@@ -35,12 +43,31 @@ class IncomingSession(Session):
         self._dialogs[dialog.remote_tag] = dialog
         self._transaction = transaction
         self._flow = flow
+        self.must_ring_reliably = RELIABLE in request.require
+        self.may_ring_reliably = self.must_ring_reliably or RELIABLE in request.supported
+        #: The reliable responses, once there was one.
+        self._ringing: ReliableRinging | None = None
+        #: Whether the one that waits for its PRACK holds our offer.
+        self._offered = False
         dialog.flow = flow
         # The peer at the other end of a connection is the dialog's next hop, and often can't be reached in another way.
         # Behind a proxy that doesn't stay in the dialog it isn't the next hop.
         dialog.stays = flow.reliable and bool(dialog.route_set or len(request.vias) == 1)
         transaction.to_tag = local_tag
         transaction.on_cancel = self._cancelled
+
+    def know(self, identity: Identity) -> None:
+        """Take note of who calls: passwords for challenges within the dialog, and the way its requests take."""
+        self.identity = identity
+        if identity.account is not None:
+            self.authentication = Authentication(identity.account)
+        if identity.near and self.dialog is not None and not self.dialog.route_set:
+            self.dialog.stays = True
+
+    @property
+    def way(self) -> Flow:
+        """The way the INVITE came by."""
+        return self._flow
 
     @property
     def arrived_at(self) -> Address:
@@ -49,15 +76,30 @@ class IncomingSession(Session):
 
     # Verbs
 
-    def ring(self, status: int = 180, sdp: bytes | None = None, headers: Headers = ()) -> None:
-        """Send a 101 to 199, with SDP or without; repeated each minute. Harmless once there is a final response."""
+    def ring(
+        self, status: int = 180, sdp: bytes | None = None, headers: Headers = (), *, reliably: bool = False
+    ) -> None:
+        """Send a 101 to 199, with SDP or without; repeated each minute. Harmless once there is a final response.
+
+        It is sent reliably (RFC 3262) where the peer requires that, and where it supports that and ``reliably`` asks
+        for it: again and again until its PRACK comes, and when none comes for 64*T1 the INVITE is refused with 504
+        (`SessionObserver.session_unconfirmed`). To an INVITE without an offer the SDP of the first reliable one is
+        our offer, and `SessionObserver.session_answer_in_prack` gets the answer.
+        """
         if not 101 <= status <= 199:
             raise ValueError(f"{status} is no status for ringing: it must be 101 to 199")
-        self.feed(SessionInput.RING, (status, sdp, headers))
+        reliably = self.must_ring_reliably or (reliably and self.may_ring_reliably)
+        self.feed(SessionInput.RING, (status, sdp, headers, reliably))
 
     def answer(self, sdp: bytes | None, headers: Headers = ()) -> None:
-        """Send 200, again and again until its ACK comes. Harmless once there is a final response."""
-        self.feed(SessionInput.ANSWER, (sdp, headers))
+        """Send 200, again and again until its ACK comes. Harmless once there is a final response.
+
+        It waits for the PRACK of a reliable response with SDP (RFC 3262 5).
+        """
+        if self._ringing is None:
+            self.answer_now((sdp, headers))
+        else:
+            self._ringing.feed(RingingInput.ANSWER, (sdp, headers))
 
     def reject(self, status: int, reason: str | None = None, headers: Headers = ()) -> None:
         """Send a 300 to 699; the observer hears nothing more. After our 2xx it is a `bye`."""
@@ -66,20 +108,95 @@ class IncomingSession(Session):
         self.observer = None
         self.feed(SessionInput.REJECT, (status, reason, headers))
 
+    # What its `ReliableRinging` asks for
+
+    @property
+    def clock(self) -> Clock:
+        """The time."""
+        return self.core.clock
+
+    @property
+    def timers(self) -> Timers:
+        """The timer values."""
+        return self.core.timers
+
+    def send_reliably(self, what: Provisional, number: int) -> bytes:
+        """Send a provisional response with this RSeq."""
+        status, sdp, headers = what
+        self._offered = bool(sdp) and not self.request.body
+        wanted = (("Require", RELIABLE), ("RSeq", str(number)), *headers)
+        return self._reply(self._transaction, self.request, status, None, wanted, sdp)
+
+    def send_again(self, data: bytes) -> None:
+        """Send it again."""
+        self._transaction.feed(ServerInput.PROVISIONAL, data)
+
+    def answer_now(self, what: object) -> None:
+        """Send the 2xx."""
+        self.feed(SessionInput.ANSWER, what)
+
+    def unacknowledged(self) -> None:
+        """No PRACK came for 64*T1."""
+        self.feed(SessionInput.UNACKED)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the INVITE's offer has its answer: also once a reliable response with it has its PRACK."""
+        return super().settled or (self._ringing is not None and self._ringing.settled)
+
+    def _take_prack(self, request: Request, transaction: ServerTransaction) -> None:
+        """Take a PRACK (RFC 3262 3), with the answer to our offer in it, or with an offer of the peer's (section 5)."""
+        try:
+            rack = parse_rack(request.get("RAck"))
+        except RemoteProtocolError as error:
+            self._reply(transaction, request, error.status)
+            return
+        ringing = self._ringing
+        if ringing is None or not ringing.acknowledges(rack):
+            self._reply(transaction, request, 481)
+            return
+        offered, self._offered = self._offered, False
+        usable = True
+        if offered:
+            usable = self.observer is None or self.observer.session_answer_in_prack(self, request)
+            self._reply(transaction, request, 200)
+        elif request.body:
+            status, reason, body = self._judge_offer(request)
+            if body is None:
+                self._refuse_offer(request, transaction, status, reason)
+            else:
+                self._reply(transaction, request, 200, None, (), body)
+        else:
+            self._reply(transaction, request, 200)
+        ringing.feed(RingingInput.PRACK)
+        if not usable:
+            self.reject(488)
+
     # What the transaction says
 
     def _cancelled(self, cancel: Request) -> None:
         """Take a CANCEL that has been answered with 200 by the user agent."""
         self.feed(SessionInput.FAR_CANCEL, cancel)
 
+    def _stop_all(self) -> None:
+        super()._stop_all()
+        if self._ringing is not None:
+            self._ringing.feed(RingingInput.FINISH)
+
     def _contact(self) -> str:
-        return self.core.contact(self._flow)
+        return self.core.contact(self._flow, self.dialog is not None and self.dialog.secure)
 
     # Outputs
 
-    def _ring(self, what: tuple[int, bytes | None, Headers]) -> None:
-        status, sdp, headers = what
-        self._reply(self._transaction, self.request, status, None, headers, sdp)
+    def _ring(self, what: tuple[int, bytes | None, Headers, bool]) -> None:
+        status, sdp, headers, reliably = what
+        if reliably:
+            if self._ringing is None:
+                first = self.core.random.randint(1, FIRST_RSEQ)
+                self._ringing = ReliableRinging(self, self.request.cseq.number, first)
+            self._ringing.feed(RingingInput.DESCRIBE if sdp else RingingInput.RING, Provisional(status, sdp, headers))
+        else:
+            self._reply(self._transaction, self.request, status, None, headers, sdp)
         self._stop_timer()
         self._timer = self.core.clock.callLater(RING_AGAIN, self._ring_again)
 
@@ -120,6 +237,15 @@ class IncomingSession(Session):
         if observer is not None:
             observer.session_cancelled(self, request)
 
+    def _report_unacknowledged(self, _: object) -> None:
+        """5xx to an INVITE whose caller never acknowledges that it rings (RFC 3262 3)."""
+        observer = self.observer
+        self._refuse(504, "No PRACK")
+        self._release()
+        self._dissolve()
+        if observer is not None:
+            observer.session_unconfirmed(self)
+
     def _report_confirmed(self, ack: Request) -> None:
         if self.observer is not None:
             self.observer.session_confirmed(self, ack)
@@ -148,7 +274,8 @@ INCOMING: Table[SessionState, SessionInput] = {
         _I.HANG_UP: (_S.ENDED, (_In._give_up,)),
         _I.FAR_CANCEL: (_S.ENDED, (_In._report_cancelled,)),
         _I.FAR_BYE: (_S.ENDED, (_In._report_cancelled,)),
-        **ignored(_S.PROCEEDING, _I.ACKED, _I.UNACKED, *_OF_THE_CALLER),
+        _I.UNACKED: (_S.ENDED, (_In._report_unacknowledged,)),  # the PRACK of a reliable response
+        **ignored(_S.PROCEEDING, _I.DEAD, _I.ACKED, *_OF_THE_CALLER),
     },
     _S.ANSWERED: {
         _I.ACKED: (_S.CONFIRMED, (_In._report_confirmed,)),
@@ -158,19 +285,20 @@ INCOMING: Table[SessionState, SessionInput] = {
         # Their BYE says that they have seen our 2xx, whatever became of the ACK.
         _I.FAR_BYE: (_S.ENDED, (_In._report_ended,)),
         # R36: a CANCEL that crosses our 2xx changes nothing.
-        **ignored(_S.ANSWERED, _I.FAR_CANCEL, _I.RING, _I.ANSWER, *_OF_THE_CALLER),
+        **ignored(_S.ANSWERED, _I.DEAD, _I.FAR_CANCEL, _I.RING, _I.ANSWER, *_OF_THE_CALLER),
     },
     _S.CLOSING: {
         _I.ACKED: (_S.ENDED, (_In._close_now,)),
         _I.UNACKED: (_S.ENDED, (_In._close_now,)),
         _I.FAR_BYE: (_S.ENDED, (_In._report_ended,)),
-        **ignored(_S.CLOSING, _I.FAR_CANCEL, _I.RING, _I.ANSWER, _I.REJECT, _I.HANG_UP, *_OF_THE_CALLER),
+        **ignored(_S.CLOSING, _I.DEAD, _I.FAR_CANCEL, _I.RING, _I.ANSWER, _I.REJECT, _I.HANG_UP, *_OF_THE_CALLER),
     },
     _S.CONFIRMED: {
         _I.HANG_UP: (_S.ENDED, (_In._hang_up,)),
         _I.REJECT: (_S.ENDED, (_In._close_now,)),
         _I.FAR_BYE: (_S.ENDED, (_In._report_ended,)),
         _I.UNACKED: (_S.ENDED, (_In._report_unconfirmed,)),  # that of a re-INVITE's 2xx
+        _I.DEAD: (_S.ENDED, (_In._report_dead,)),
         **ignored(_S.CONFIRMED, _I.FAR_CANCEL, _I.ACKED, _I.RING, _I.ANSWER, *_OF_THE_CALLER),
     },
     # Never entered by a session whose INVITE came to us; the row keeps the table complete.

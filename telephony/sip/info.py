@@ -1,4 +1,4 @@
-"""What an INFO says (RFC 6086): keys that were pressed, as ``application/dtmf-relay`` and ``application/dtmf`` write them.
+"""What an INFO says (RFC 6086): pressed keys, as ``application/dtmf-relay`` and ``application/dtmf`` write them.
 
 Owns: the two bodies, both ways, and the status that answers an INFO. Must not know dialogs, or what a key does. Neither
 body has an RFC: they are what phones and gateways have sent since RFC 2976, outside of RFC 6086's packages.
@@ -24,7 +24,7 @@ _FLASH = ("16", "!")
 
 @attrs.frozen
 class Reading:
-    """What is made of an INFO: the ``status`` that answers it, with header fields, and the ``key`` it holds, or None."""
+    """What is made of an INFO: the ``status`` that answers it, its header fields, and the ``key`` that it holds."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()

@@ -5,10 +5,15 @@ Owns: the INVITE on its way out, its forks, CANCEL, and the ACK of every 2xx. Mu
 
 from __future__ import annotations
 
+from telephony.sip.auth import copy_credentials
 from telephony.sip.dialog import VIA_TO_COME, Dialog
-from telephony.sip.flow import Flow
+from telephony.sip.flow import Elsewhere, Flow
 from telephony.sip.headers import format_reason
 from telephony.sip.message import Request, Response
+from telephony.sip.redirects import Redirects
+from telephony.sip.registrar import BindingWays
+from telephony.sip.reliable import EarlyDialogs, RAck, reliable_number
+from telephony.sip.sending import Sending
 from telephony.sip.session import (
     MAX_FORKS,
     Core,
@@ -17,7 +22,7 @@ from telephony.sip.session import (
     SessionObserver,
     SessionState,
 )
-from telephony.sip.transaction import ClientState, ClientTransaction, ServerTransaction, TransactionFailure
+from telephony.sip.transaction import ClientState, ServerTransaction, TransactionFailure
 from telephony.tables import Table, ignored
 
 
@@ -28,13 +33,39 @@ class OutgoingSession(Session):
     acknowledged and ended with BYE, in the background, for 64*T1 from the first (R2, R16).
     """
 
-    __slots__ = ("_acks", "_cancel_reason", "_cancel_wanted", "_contact_value", "_early_byes", "_heard", "_transaction")
+    __slots__ = (
+        "_acks",
+        "_cancel_reason",
+        "_cancel_wanted",
+        "_contact_value",
+        "_early",
+        "_early_byes",
+        "_heard",
+        "_redirects",
+        "_sending",
+        "near",
+    )
 
     direction = "out"
 
-    def __init__(self, core: Core, request: Request, local_tag: str, observer: SessionObserver | None) -> None:
+    def __init__(
+        self,
+        core: Core,
+        request: Request,
+        local_tag: str,
+        observer: SessionObserver | None,
+        redirects: Redirects | None = None,
+    ) -> None:
         super().__init__(core, request, local_tag, observer)
-        self._transaction: ClientTransaction | None = None
+        #: Whom to call in the target's place (R6); None: a 3xx is a refusal.
+        self._redirects = redirects
+        #: The phones of who has signed in here, when it goes to them. What follows takes the way they signed in by:
+        #: behind a NAT their Contact leads nowhere (RFC 5626 4.3).
+        self.near: BindingWays | None = None
+        #: The early dialogs that reliable responses have made (RFC 3262).
+        self._early = EarlyDialogs(MAX_FORKS)
+        #: The INVITE under way; ``request`` is what was sent last of it.
+        self._sending: Sending | None = None
         #: By To tag: the ACK of a 2xx as it was sent, to be sent again when that 2xx comes again.
         self._acks: dict[str, tuple[Flow, bytes]] = {}
         #: To tags whose BYE came before their 2xx (R7a).
@@ -60,45 +91,142 @@ class OutgoingSession(Session):
 
     # Called by the user agent
 
-    def begin(self, flow: Flow | None, reason: str) -> None:
-        """Send the INVITE over ``flow``; None when there is no way, for the ``reason`` given."""
+    def begin(self, ways: Elsewhere | None, reason: str) -> None:
+        """Send the INVITE the first of ``ways`` that there is; None when there is no way, for the ``reason`` given."""
         if self.state is not SessionState.PROCEEDING:
             # Given up while the target's name was looked up: nothing has been sent, so there is nothing to cancel.
             self.feed(SessionInput.LOST, reason)
             return
+        flow = ways.next() if ways is not None else None
         if flow is None:
-            self.feed(SessionInput.LOST, reason)
+            self.feed(SessionInput.LOST, reason or "no listener of ours can reach it")
             return
         request = self.request
-        self._contact_value = self.core.contact(flow)
-        self.core.stamp(request, flow)
-        request.set("Contact", self._contact_value)
+        self._adapt(request, flow)
         self._live += 1
-        self._transaction = self.core.transactions.start(
-            request, flow, self._response, self._failed, self._transaction_ended
+        self._sending = Sending(
+            self.core,
+            request,
+            flow,
+            self.authentication,
+            on_response=self._response,
+            on_failure=self._failed,
+            on_end=self._transaction_ended,
+            on_retry=self._retried,
+            elsewhere=ways,
+            on_elsewhere=self._adapt,
         )
+
+    def _adapt(self, request: Request, flow: Flow) -> None:
+        """Write our Contact as the target that ``flow`` leads to sees us."""
+        if self.near is not None:
+            request.uri = self.near.uri
+        self._contact_value = self.core.contact(flow, self.request.uri.startswith("sips:"))
+        request.set("Contact", self._contact_value)
 
     # What the transaction says
 
+    def _retried(self, sending: Sending) -> None:
+        """Take note that the INVITE was sent again (challenged, or to another target): CANCEL is about the new one."""
+        self.request = sending.request
+        self._heard = False
+
     def _response(self, response: Response) -> None:
         status = response.status
-        if status < 200:
+        if response.via.branch != self.request.via.branch:
+            # From a target that was given up (R5), or a challenged INVITE: only a 2xx still means something.
+            if 200 <= status < 300:
+                self._another(response)
+        elif status < 200:
             self._heard = True
-            self.feed(SessionInput.PROGRESS, response)
+            self._provisional(response)
         elif status < 300:
             self.feed(SessionInput.SUCCESS, response)
-        else:
+        elif not self._lengthened(response) and not self._redirected(response):
             self.feed(SessionInput.REFUSED, response)
 
     def _failed(self, _failure: TransactionFailure, reason: str) -> None:
-        self.feed(SessionInput.LOST, reason)
+        if not self._redirected(None):
+            self.feed(SessionInput.LOST, reason)
+
+    def _provisional(self, response: Response) -> None:
+        """Pass a 1xx on; acknowledge a reliable one, and drop it when it comes again or out of order (RFC 3262 4)."""
+        number = reliable_number(response)
+        if number is not None:
+            dialog = self._early.take(self.request, response, number)
+            if dialog is None:
+                self.core.counters["reliable_dropped"] += 1
+                return
+            self._send_prack(dialog, RAck(number, response.cseq.number, "INVITE"))
+        self.feed(SessionInput.PROGRESS, response)
+
+    def _send_prack(self, dialog: Dialog, rack: RAck) -> None:
+        """Acknowledge a reliable response in its early dialog. What answers the PRACK changes nothing for us."""
+        assert self._sending is not None
+        dialog.flow = self._sending.flow
+        dialog.stays = self.near is not None
+        prack = dialog.request("PRACK")
+        prack.set("RAck", str(rack))
+        if self.core.product:
+            prack.set("User-Agent", self.core.product)
+        self._live += 1
+
+        def found(flow: Flow | None, _reason: str) -> None:
+            if flow is None:
+                self.core.counters["pracks_without_way"] += 1
+            else:
+                self._send(prack, flow, dialog)
+            self._transaction_ended()
+
+        self.core.reach(dialog, found)
+
+    def _lengthened(self, response: Response) -> bool:
+        """Send the INVITE again with the session timer that a 422 asks for (RFC 4028 7.3); False where it can't be."""
+        sending = self._sending
+        if response.status != 422 or self.state is not SessionState.PROCEEDING or sending is None:
+            return False
+        return self.timer.too_brief(self.request, response) and sending.again(self.timer.asks(initial=True))
+
+    def _redirected(self, response: Response | None) -> bool:
+        """Call the next contact of a 3xx, if there is one; ``response`` is the refusal, None for no response at all.
+
+        The new INVITE has the same To, From and Call-ID (RFC 3261 8.1.3.4), and the same offer. A 6xx ends it (R4).
+        """
+        redirects = self._redirects
+        if redirects is None or self.state is not SessionState.PROCEEDING:
+            return False
+        if response is not None and response.status >= 600:
+            return False
+        if response is not None and response.status < 400:
+            redirects.take(response)
+        target = redirects.next()
+        if target is None:
+            return False
+        number = self.request.cseq.number + 1
+        self.request = request = self.request.copy()
+        request.uri = str(target)
+        request.set("Via", VIA_TO_COME)
+        request.set("CSeq", f"{number} INVITE")
+        # What was said to the first target's challenge is for nobody else, and no new one is answered: the account
+        # is that of the target which the application named, unless a proxy of ours stands in between.
+        request.remove("Authorization")
+        if not request.has("Route"):
+            request.remove("Proxy-Authorization")
+            self.authentication = None
+        self._heard = False
+        self._early.clear()
+        self.core.counters["redirects_followed"] += 1
+        if self.observer is not None:
+            self.observer.session_redirected(self, target)
+        self.core.place(self, target)
+        return True
 
     def _take_stray(self, request: Request, transaction: ServerTransaction) -> None:
         """Take a request of a fork that hasn't answered yet, or whose 2xx it overtook.
 
         A 481 would end the dialog on the far side (RFC 5057 5.3), so it is kept for those that can't be ours.
         """
-        live = self._transaction is not None and self._transaction.state is not ClientState.TERMINATED
+        live = self._sending is not None and self._sending.transaction.state is not ClientState.TERMINATED
         tag = request.from_.tag or ""
         if not live or tag in self._acks:
             self._reply(transaction, request, 481)
@@ -109,8 +237,10 @@ class OutgoingSession(Session):
                 self.feed(SessionInput.FAR_BYE, request)  # R7a
         elif self.state is not SessionState.PROCEEDING:
             self._reply(transaction, request, 481)
-        elif request.method == "INVITE":
-            self._reply(transaction, request, 491)  # R11: our own offer is pending (RFC 3261 14.2)
+        elif request.method == "INVITE" or (request.method == "UPDATE" and request.body):
+            self._reply(transaction, request, 491)  # R11: our own offer is pending (RFC 3261 14.2, RFC 3311 5.2)
+        elif request.method == "PRACK":
+            self._take_prack(request, transaction)
         else:
             self._take_other(request, transaction)
 
@@ -126,6 +256,8 @@ class OutgoingSession(Session):
     def _win(self, response: Response) -> None:
         """The first 2xx: acknowledge it at once, then tell the observer."""
         self.dialog = self._acknowledge(response)
+        self._note_allowed(response)
+        self.timer.refreshed(response, initial=True)
         if self.observer is not None:
             self.observer.session_answered(self, response)
 
@@ -150,10 +282,13 @@ class OutgoingSession(Session):
     def _acknowledge(self, response: Response) -> Dialog:
         """Make the dialog of a 2xx and send its ACK (RFC 3261 13.2.2.4)."""
         dialog = Dialog.of_caller(self.request, response)
+        self._early.confirm(dialog)
         self._dialogs[dialog.remote_tag] = dialog
-        assert self._transaction is not None
-        dialog.flow = self._transaction.flow
-        ack = dialog.request("ACK", self.request.cseq.number)
+        assert self._sending is not None
+        dialog.flow = self._sending.flow
+        dialog.stays = self.near is not None
+        ack = dialog.request("ACK", response.cseq.number)
+        copy_credentials(self.request, ack)
 
         def found(flow: Flow | None, _reason: str) -> None:
             if flow is None:
@@ -188,6 +323,8 @@ class OutgoingSession(Session):
         """Cancel, now or as soon as a 1xx has come; what happens from here on is nobody's business but ours."""
         self._end(None)
         self._cancel_wanted = True
+        if self._sending is not None:
+            self._sending.stop_retrying()
         if isinstance(reason, str):
             self._cancel_reason = reason
         if self._heard:
@@ -202,6 +339,8 @@ class OutgoingSession(Session):
         """
         observer = self.observer
         self._end(None)
+        if self._sending is not None:
+            self._sending.stop_retrying()
         self._release()
         self._timer = self.core.clock.callLater(self.core.timers.t2, self._grace_over)
         if observer is not None:
@@ -229,8 +368,8 @@ class OutgoingSession(Session):
 
     def _send_cancel(self) -> None:
         """Send CANCEL, once, where the INVITE went (RFC 3261 9.1)."""
-        transaction = self._transaction
-        if transaction is None or not self._cancel_wanted:
+        sending = self._sending
+        if sending is None or not self._cancel_wanted:
             return
         self._cancel_wanted = False
         invite = self.request
@@ -246,14 +385,14 @@ class OutgoingSession(Session):
             text = self._cancel_reason
             written = text if text.partition(";")[0] in ("SIP", "Q.850") else format_reason("SIP", 487, text)
             cancel.set("Reason", written)
-        self.core.transactions.start(cancel, self.core.renewed(transaction.flow))
+        self.core.transactions.start(cancel, self.core.renewed(sending.flow))
         # Without a final response for 64*T1 the INVITE counts as cancelled, whatever the far end does (9.1).
         self.core.transactions.long.add(self._cancel_unanswered)
 
     def _cancel_unanswered(self) -> None:
-        transaction = self._transaction
-        if transaction is not None and transaction.state is ClientState.PROCEEDING:
-            transaction.abandon()
+        sending = self._sending
+        if sending is not None and sending.transaction.state is ClientState.PROCEEDING:
+            sending.abandon()
             self.feed(SessionInput.LOST, "cancelled")
 
 
@@ -270,13 +409,14 @@ OUTGOING: Table[SessionState, SessionInput] = {
         _I.CANCEL: (_S.WITHDRAWN, (_Out._withdraw,)),
         _I.HANG_UP: (_S.WITHDRAWN, (_Out._withdraw,)),
         _I.FAR_BYE: (_S.WITHDRAWN, (_Out._withdraw_later,)),
-        **ignored(_S.PROCEEDING, _I.UNACKED, *_VERBS_OF_THE_CALLED),
+        **ignored(_S.PROCEEDING, _I.UNACKED, _I.DEAD, *_VERBS_OF_THE_CALLED),
     },
     _S.CONFIRMED: {
         _I.SUCCESS: (_S.CONFIRMED, (_Out._another,)),
         _I.HANG_UP: (_S.ENDED, (_Out._hang_up,)),
         _I.FAR_BYE: (_S.ENDED, (_Out._report_ended,)),
         _I.UNACKED: (_S.ENDED, (_Out._report_unconfirmed,)),
+        _I.DEAD: (_S.ENDED, (_Out._report_dead,)),
         # R21: a late 18x or 100 says nothing any more; after a 2xx the other forks' refusals don't count.
         **ignored(_S.CONFIRMED, _I.PROGRESS, _I.REFUSED, _I.LOST, _I.CANCEL, *_VERBS_OF_THE_CALLED),
     },
@@ -286,7 +426,7 @@ OUTGOING: Table[SessionState, SessionInput] = {
         _I.REFUSED: (_S.ENDED, (_Out._withdrawn_end,)),
         _I.LOST: (_S.ENDED, (_Out._withdrawn_end,)),
         _I.HANG_UP: (_S.WITHDRAWN, (_Out._release,)),
-        **ignored(_S.WITHDRAWN, _I.CANCEL, _I.FAR_BYE, _I.UNACKED, *_VERBS_OF_THE_CALLED),
+        **ignored(_S.WITHDRAWN, _I.CANCEL, _I.FAR_BYE, _I.UNACKED, _I.DEAD, *_VERBS_OF_THE_CALLED),
     },
     # Never entered by a session whose INVITE is ours; the rows keep the table complete.
     _S.ANSWERED: ignored(_S.ANSWERED, *SessionInput),

@@ -20,20 +20,41 @@ from twisted.internet.defer import Deferred, succeed
 
 from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Clock, DelayedCall
+from telephony.sip.auth import Authentication
 from telephony.sip.dialog import Dialog
-from telephony.sip.flow import Flow, WayBack
-from telephony.sip.message import Request, Response, respond
+from telephony.sip.flow import Elsewhere, Flow, WayBack
+from telephony.sip.headers import format_reason
+from telephony.sip.identity import Identity
+from telephony.sip.info import read_info
+from telephony.sip.message import Message, Request, Response, respond
+from telephony.sip.offers import Offers
+from telephony.sip.reliable import RELIABLE
+from telephony.sip.sending import Sending
+from telephony.sip.session_timer import SessionTimer
 from telephony.sip.timers import Timers
-from telephony.sip.transaction import InviteServerTransaction, ServerTransaction, Transactions
+from telephony.sip.transaction import InviteServerTransaction, ServerTransaction, TransactionFailure, Transactions
+from telephony.sip.uri import SipUri
 from telephony.tables import Machine
 
 Headers = Sequence[tuple[str, str]]
 
 SDP = "application/sdp"
 #: What a user agent of ours takes. A method that isn't here is answered with 405.
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE"
 #: How many To tags one INVITE may gather before the rest is dropped: forks cost memory, and peers make them.
 MAX_FORKS = 16
+
+
+#: The option tags (RFC 3261 19.2) that we understand.
+SUPPORTED = frozenset(["timer", RELIABLE])
+
+
+def allows(message: Message, method: str) -> bool:
+    """Tell whether the sender of a message says that it takes a method."""
+    try:
+        return method in message.get_list("Allow")
+    except RemoteProtocolError:
+        return False
 
 
 class SessionRefusal(Exception):  # noqa: N818 - it is no error: it is an answer
@@ -54,6 +75,9 @@ class SessionObserver(Protocol):
     def session_progress(self, session: Session, response: Response) -> None:
         """Ours was answered with a 101 to 199; a fork has its own ``response.to.tag``, the body may hold SDP."""
 
+    def session_redirected(self, session: Session, target: SipUri) -> None:
+        """Ours was redirected, or a target it was redirected to refused: ``target`` is called now (R6)."""
+
     def session_answered(self, session: Session, response: Response) -> None:
         """Ours got its first 2xx; the ACK has been sent already."""
 
@@ -66,8 +90,14 @@ class SessionObserver(Protocol):
     def session_confirmed(self, session: Session, ack: Request) -> None:
         """The ACK of our 2xx came; its body is the answer where the INVITE had no offer."""
 
+    def session_answer_in_prack(self, session: Session, prack: Request) -> bool:
+        """The PRACK of our offer in a reliable 18x came: its body is the answer (RFC 3262 5); False: it can't be used.
+
+        The INVITE is refused then, with 488. Over.
+        """
+
     def session_unconfirmed(self, session: Session) -> None:
-        """No ACK came for 64*T1 and a BYE has been sent (RFC 3261 13.3.1.4). Over."""
+        """No ACK came for 64*T1 and a BYE has been sent (RFC 3261 13.3.1.4), or no PRACK, and a 504. Over."""
 
     def session_offered(self, session: Session, request: Request) -> bytes | None:
         """Return the SDP of the 2xx to a re-INVITE: an answer, or an offer where ``request.body`` is empty.
@@ -78,8 +108,23 @@ class SessionObserver(Protocol):
     def session_answer_in_ack(self, session: Session, ack: Request) -> None:
         """The ACK of a re-INVITE without offer came: its body is the answer, or empty."""
 
-    def session_info(self, session: Session, request: Request) -> int:
-        """Return the status that answers an INFO. Without this method an INFO with a body gets 415."""
+    def session_offer(self, session: Session, purpose: object) -> bytes:
+        """Write the SDP of a request of ours whose turn has come; ``purpose`` is what `Session.reoffer` was given.
+
+        Without one it is a refresh: what holds now, unchanged (RFC 4028 7.4).
+        """
+
+    def session_offer_answered(self, session: Session, purpose: object, answer: bytes) -> None:
+        """Our offer has its 2xx, which may be empty or unusable; the ACK is out."""
+
+    def session_offer_withdrawn(self, session: Session) -> None:
+        """Forget the offer that waits: it was refused. It may be asked for again, by `session_offer`."""
+
+    def session_offer_refused(self, session: Session, purpose: object, status: int, reason: str) -> None:
+        """Our offer was refused for good (status 0: it couldn't be sent); the session goes on as it was."""
+
+    def session_key(self, session: Session, key: str) -> None:
+        """An INFO came that tells of a pressed key, 0-9 A-D * #; it has been answered."""
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         """The far end sent BYE, which has been answered, or (None) the dialog is known to be dead. Over."""
@@ -112,8 +157,16 @@ class Core(Protocol):
     def product(self) -> str:
         """What User-Agent and Server say; empty for neither."""
 
-    def contact(self, flow: Flow) -> str:
-        """Return the Contact that leads the peer of ``flow`` to us."""
+    @property
+    def session_expires(self) -> int:
+        """The seconds of the session timer that we ask for (RFC 4028), 0 for none."""
+
+    @property
+    def min_se(self) -> int:
+        """The shortest session timer that we take, in seconds."""
+
+    def contact(self, flow: Flow, secure: bool = False) -> str:
+        """Return the Contact that leads the peer of ``flow`` to us; ``secure`` for a dialog by ``sips:``."""
 
     def stamp(self, request: Request, flow: Flow) -> None:
         """Write the topmost Via, with a branch of its own."""
@@ -124,8 +177,14 @@ class Core(Protocol):
         ``found`` gets None and the reason where there is no way. Calls for one dialog end in the order of asking.
         """
 
+    def elsewhere(self, dialog: Dialog) -> Elsewhere | None:
+        """Return where a request goes that was to take the way `reach` has found, when that is of no use."""
+
     def renewed(self, flow: Flow) -> Flow:
         """Return ``flow``, or where it has been closed another to the same peer."""
+
+    def place(self, session: Session, target: SipUri) -> None:
+        """Find the way to a target and let a session of ours `begin` its INVITE again, for that one."""
 
     def forget(self, session: Session) -> None:
         """Take a session that is over, transactions included, out of the books."""
@@ -153,6 +212,7 @@ class SessionInput(Enum):
     FAR_BYE = "BYE"
     ACKED = "the ACK of our 2xx"
     UNACKED = "no ACK for 64*T1"
+    DEAD = "the far end is gone: the session timer's end, 408, 481 or no answer to a request of ours"
     RING = "ring (verb)"
     ANSWER = "answer (verb)"
     REJECT = "reject (verb)"
@@ -201,7 +261,8 @@ class Session(Machine[SessionState, SessionInput]):
     """One INVITE and what becomes of it. Made by `UserAgent.invite` and for `UserAgent.on_invite`.
 
     ``observer`` may be set at any time; while it is None events are dropped. ``request`` is the INVITE, ``dialog`` the
-    dialog, None until there is one (for an outgoing session: until the 2xx).
+    dialog, None until there is one (for an outgoing session: until the 2xx). ``authentication`` answers challenges to
+    our requests, BYE included; without it they are refusals.
     """
 
     __slots__ = (
@@ -210,12 +271,17 @@ class Session(Machine[SessionState, SessionInput]):
         "_dialogs",
         "_handing",
         "_live",
+        "_session_timer",
         "_timer",
         "_unacked",
+        "authentication",
         "core",
         "dialog",
+        "identity",
         "local_tag",
         "observer",
+        "offers",
+        "peer_updates",
         "request",
     )
 
@@ -227,6 +293,9 @@ class Session(Machine[SessionState, SessionInput]):
         self.request = request
         self.local_tag = local_tag
         self.observer = observer
+        self.authentication: Authentication | None = None
+        #: Who called, where whoever judges callers knows it.
+        self.identity: Identity | None = None
         self.dialog: Dialog | None = None
         #: By remote tag: one for an incoming session, one for each fork that answered for an outgoing one.
         self._dialogs: dict[str, Dialog] = {}
@@ -240,6 +309,11 @@ class Session(Machine[SessionState, SessionInput]):
         #: How many client transactions may still bring something.
         self._live = 0
         self._timer: DelayedCall | None = None
+        self._session_timer: SessionTimer | None = None
+        #: Our own offers, once there was one.
+        self.offers: Offers | None = None
+        #: Whether the peer takes UPDATE.
+        self.peer_updates = False
 
     @property
     def call_id(self) -> str:
@@ -247,11 +321,51 @@ class Session(Machine[SessionState, SessionInput]):
         return self.request.call_id
 
     @property
+    def flows(self) -> list[Flow]:
+        """The ways of its dialogs, which connections are kept for."""
+        return [dialog.flow for dialog in self._dialogs.values() if dialog.flow is not None]
+
+    @property
     def over(self) -> bool:
         """Whether the session has ended as far as its owner is concerned."""
         return self.state in (SessionState.ENDED, SessionState.WITHDRAWN, SessionState.CLOSING)
 
+    @property
+    def timer(self) -> SessionTimer:
+        """The session timer (RFC 4028)."""
+        if self._session_timer is None:
+            core = self.core
+            self._session_timer = SessionTimer(
+                core.clock, core.session_expires, core.min_se, self._refresh, self._expired
+            )
+        return self._session_timer
+
+    @property
+    def settled(self) -> bool:
+        """Whether the offer of the INVITE, or of its 2xx, has its answer: another may follow (RFC 3311 5.1)."""
+        return self.state is not SessionState.PROCEEDING and not any(one.offer for one in self._unacked.values())
+
+    @property
+    def may_offer(self) -> bool:
+        """Whether a request of ours may be sent now: no INVITE of theirs is under way (RFC 3261 14.1)."""
+        usable = self.dialog is not None and not self.dialog.over
+        return usable and self.state is SessionState.CONFIRMED and not self._unacked and self.observer is not None
+
     # Verbs
+
+    def reoffer(self, purpose: object) -> bool:
+        """Send a re-INVITE with an offer, as soon as it is its turn; False when too many wait already.
+
+        The observer is asked for the description by `SessionObserver.session_offer`, and told what became of it; it
+        hears nothing more of it when the session ends first. ``purpose`` is handed back to it, and isn't None.
+        """
+        if self.offers is None:
+            self.offers = Offers(self)
+        return self.offers.ask(purpose)
+
+    def withdraw(self, purpose: object) -> bool:
+        """Take a `reoffer` back, of which the observer hears nothing then; False when it has been sent already."""
+        return self.offers is not None and self.offers.withdraw(purpose)
 
     def bye(self, headers: Headers = ()) -> Deferred[None]:
         """End the session, whatever its state; the observer hears nothing more.
@@ -298,6 +412,10 @@ class Session(Machine[SessionState, SessionInput]):
         elif request.method == "INVITE":
             assert isinstance(transaction, InviteServerTransaction)
             self._take_invite(request, transaction, dialog)
+        elif request.method == "UPDATE":
+            self._take_update(request, transaction, dialog)
+        elif request.method == "PRACK":
+            self._take_prack(request, transaction)
         else:
             self._take_other(request, transaction)
 
@@ -317,35 +435,83 @@ class Session(Machine[SessionState, SessionInput]):
             del self._dialogs[dialog.remote_tag]
             self._reply(transaction, request, 200)
 
+    def _take_prack(self, request: Request, transaction: ServerTransaction) -> None:
+        """Take a PRACK: of nothing, unless the INVITE came to us (RFC 3262 3)."""
+        self._reply(transaction, request, 481)
+
     def _take_other(self, request: Request, transaction: ServerTransaction) -> None:
-        """Answer OPTIONS; let the owner judge an INFO (RFC 6086), which without a body only asks if we are there."""
+        """Answer OPTIONS; answer an INFO (RFC 6086) and pass its key on."""
         if request.method != "INFO":
             self._reply(transaction, request, 200, headers=(("Allow", ALLOW), ("Accept", SDP)))
             return
-        judge = getattr(self.observer, "session_info", None)
-        status = judge(self, request) if judge is not None else 415 if request.body else 200
-        self._reply(transaction, request, status, headers=(("Accept", SDP),) if status == 415 else ())
+        reading = read_info(request)
+        self._reply(transaction, request, reading.status, headers=reading.headers)
+        if reading.key is not None and self.observer is not None:
+            self.observer.session_key(self, reading.key)
 
     def _take_invite(self, request: Request, transaction: InviteServerTransaction, dialog: Dialog) -> None:
         """Answer a re-INVITE (RFC 3261 14.2). The owner decides at once, so none is ever left pending."""
-        if self.state is SessionState.PROCEEDING:
-            # R11: their first INVITE is still pending with us: 500; ours with them: 491.
-            status = 500 if self.direction == "in" else 491
-            headers: Headers = (("Retry-After", self._a_moment()),) if status == 500 else ()
-            self._reply(transaction, request, status, headers=headers)
-            return
         if self.over:
             self._reply(transaction, request, 481)  # R12
             return
-        if any(one.offer for one in self._unacked.values()):
-            self._reply(transaction, request, 491)  # R11: an offer of ours waits for its answer in an ACK
-            return
-        status, reason, body = self._judge_offer(request)
+        if self.state is SessionState.PROCEEDING:
+            status = 500 if self.direction == "in" else 491  # R11: an INVITE of theirs is pending with us, or of ours
+        elif self.offers is not None and self.offers.inviting:
+            status = 491  # R10
+        else:
+            status = self._glare()
+        reason, body = None, None
+        if not status:
+            status, reason, body = self._judge_offer(request)
         if body is None:
-            self._reply(transaction, request, status, reason, (("Accept", SDP),) if status == 415 else ())
+            self._refuse_offer(request, transaction, status, reason)
             return
         dialog.refresh(request)
         self._accept(transaction, request, body, (), initial=False)
+
+    def _take_update(self, request: Request, transaction: ServerTransaction, dialog: Dialog) -> None:
+        """Answer an UPDATE (RFC 3311 5.2), in an early dialog too; without an offer it refreshes target and timer."""
+        if self.over:
+            self._reply(transaction, request, 481)
+            return
+        body: bytes | None = b""
+        if request.body:
+            status, reason, body = self._glare(), None, None
+            if not status:
+                status, reason, body = self._judge_offer(request)
+            if body is None:
+                self._refuse_offer(request, transaction, status, reason)
+                return
+        dialog.refresh(request)
+        self._note_allowed(request)
+        headers = () if self.state is SessionState.PROCEEDING else self.timer.answers(request)
+        self._reply(transaction, request, 200, None, headers, body)
+
+    def _glare(self) -> int:
+        """Return the status for an offer that may not come now (R11, RFC 3261 14.2, RFC 3311 5.2), 0 when it may.
+
+        491: an offer of ours waits for its answer. 500: one of theirs does.
+        """
+        if self.offers is not None and self.offers.offering:
+            return 491
+        if self.settled:
+            return 0
+        return 500 if self.direction == "in" and self.state is SessionState.PROCEEDING else 491
+
+    def _refuse_offer(
+        self, request: Request, transaction: ServerTransaction, status: int, reason: str | None
+    ) -> None:
+        headers: Headers = ()
+        if status == 500:
+            headers = (("Retry-After", self._a_moment()),)
+        elif status == 415:
+            headers = (("Accept", SDP),)
+        self._reply(transaction, request, status, reason, headers)
+
+    def _note_allowed(self, message: Message) -> None:
+        """Take from an Allow, where there is one, whether the peer takes UPDATE."""
+        if message.has("Allow"):
+            self.peer_updates = allows(message, "UPDATE")
 
     def _judge_offer(self, request: Request) -> tuple[int, str | None, bytes | None]:
         """Ask the owner about a re-INVITE: the body of our 2xx, or the status and reason of our refusal."""
@@ -371,6 +537,8 @@ class Session(Machine[SessionState, SessionInput]):
             self.feed(SessionInput.ACKED, ack)
         elif waiting.offer and self.observer is not None:
             self.observer.session_answer_in_ack(self, ack)
+        if self.offers is not None:
+            self.offers.go_on()
 
     # Responses of ours
 
@@ -385,9 +553,9 @@ class Session(Machine[SessionState, SessionInput]):
     ) -> bytes:
         """Send a response to a request of the peer's."""
         response = respond(request, status, reason, self.local_tag)
-        if status > 100 and request.method == "INVITE" and status < 300:
+        if 100 < status < 300 and request.method in ("INVITE", "UPDATE"):
             response.set("Contact", self._contact())
-        if 200 <= status < 300 and request.method == "INVITE":
+        if 200 <= status < 300 and request.method in ("INVITE", "UPDATE"):
             response.set("Allow", ALLOW)
         if self.core.product:
             response.set("Server", self.core.product)
@@ -409,7 +577,8 @@ class Session(Machine[SessionState, SessionInput]):
         initial: bool,
     ) -> None:
         """Send a 2xx to an INVITE, and again until its ACK comes."""
-        data = self._reply(transaction, request, 200, None, headers, body)
+        self._note_allowed(request)
+        data = self._reply(transaction, request, 200, None, (*headers, *self.timer.answers(request)), body)
         self._unacked[request.cseq.number] = Unacknowledged(
             self, transaction, data, initial=initial, offer=bool(body) and not request.body
         )
@@ -423,6 +592,25 @@ class Session(Machine[SessionState, SessionInput]):
         return str(self.core.random.randint(0, 10))
 
     # Requests of ours
+
+    def dress(self, request: Request) -> None:
+        """Write into a request what each INVITE and UPDATE of ours says of us."""
+        request.set("Allow", ALLOW)
+        # Reliable responses are taken to the first INVITE only, whose caller adds them.
+        request.set("Supported", ", ".join(sorted(SUPPORTED - {RELIABLE})))
+        if self.core.product:
+            request.set("User-Agent", self.core.product)
+
+    def _refresh(self) -> None:
+        """Refresh the session: half of its interval is over (RFC 4028 7.4)."""
+        self.reoffer(None)
+
+    def _expired(self) -> None:
+        self.lost(408, "Session Timer Expired")
+
+    def lost(self, status: int, reason: str) -> None:
+        """End the session: the far end isn't there any more. A BYE goes to it all the same (RFC 3261 12.2.1.2)."""
+        self.feed(SessionInput.DEAD, (("Reason", format_reason("SIP", status, reason)),))
 
     def _send_bye(self, dialog: Dialog, headers: Headers, handed: Callable[[], None] | None = None) -> None:
         """Send a BYE in a dialog, unless it has had one; ``handed`` is called when the transaction has it (I2)."""
@@ -441,13 +629,69 @@ class Session(Machine[SessionState, SessionInput]):
         def found(flow: Flow | None, _reason: str) -> None:
             if flow is None:
                 self.core.counters["byes_without_way"] += 1
-                self._transaction_ended()
             else:
-                self.core.stamp(request, flow)
                 # Whatever answers it, a 481 included, the dialog is over (R9); no answer ends it too (15.1.1).
-                self.core.transactions.start(request, flow, on_end=self._transaction_ended)
+                self._send(request, flow, dialog)
+            self._transaction_ended()
             if handed is not None:
                 handed()
+
+        self.core.reach(dialog, found)
+
+    def _send(
+        self,
+        request: Request,
+        flow: Flow,
+        dialog: Dialog,
+        *,
+        on_response: Callable[[Response], None] | None = None,
+        on_failure: Callable[[TransactionFailure, str], None] | None = None,
+        on_retry: Callable[[Sending], None] | None = None,
+    ) -> Sending:
+        """Send a request within a dialog, and again where it is challenged; see `Sending`."""
+        self._live += 1
+        return Sending(
+            self.core,
+            request,
+            flow,
+            self.authentication,
+            on_response=on_response,
+            on_failure=on_failure,
+            on_end=self._transaction_ended,
+            on_retry=on_retry,
+            next_cseq=dialog.next_cseq,
+            elsewhere=self.core.elsewhere(dialog),
+        )
+
+    def inform(self, content_type: str, body: bytes, answered: Callable[[int], None]) -> None:
+        """Send an INFO in the dialog (RFC 6086 4.2); ``answered`` gets its final status, 0 for none or without a way.
+
+        It changes nothing in the session, whatever answers it.
+        """
+        dialog = self.dialog
+        if dialog is None or dialog.over:
+            answered(0)
+            return
+        request = dialog.request("INFO")
+        if self.core.product:
+            request.set("User-Agent", self.core.product)
+        request.set("Content-Type", content_type)
+        request.body = body
+        self._live += 1
+
+        def came(response: Response) -> None:
+            if response.status >= 200:
+                answered(response.status)
+
+        def failed(_failure: TransactionFailure, _reason: str) -> None:
+            answered(0)
+
+        def found(flow: Flow | None, _reason: str) -> None:
+            if flow is None:
+                answered(0)
+            else:
+                self._send(request, flow, dialog, on_response=came, on_failure=failed)
+            self._transaction_ended()
 
         self.core.reach(dialog, found)
 
@@ -480,6 +724,13 @@ class Session(Machine[SessionState, SessionInput]):
             waiting.stop()
         self._unacked.clear()
         self._stop_timer()
+        # Both hold the session: nothing may be left in a circle.
+        offers, self.offers = self.offers, None
+        if offers is not None:
+            offers.close()
+        session_timer, self._session_timer = self._session_timer, None
+        if session_timer is not None:
+            session_timer.stop()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -500,6 +751,13 @@ class Session(Machine[SessionState, SessionInput]):
         self._hang_up(())
         if observer is not None:
             observer.session_unconfirmed(self)
+
+    def _report_dead(self, headers: Headers) -> None:
+        """Output: the far end is gone, or as good as gone."""
+        observer = self.observer
+        self._hang_up(headers)
+        if observer is not None:
+            observer.session_ended(self, None)
 
     def _report_ended(self, request: Request | None) -> None:
         """Output: the far end hung up."""

@@ -12,27 +12,34 @@ each call costs more than the datagram does.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from hashlib import blake2b
 from random import Random
 
 import attrs
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from telephony.errors import RemoteProtocolError
-from telephony.host import is_address
 from telephony.interfaces import Address, Clock, Host
-from telephony.sip.answering import DEFAULT_PORT, SUPPORTED, note_source, refusal, way_back
+from telephony.sip.answering import Refusal, note_source, refusal, way_back
+from telephony.sip.auth import Account, Authentication
 from telephony.sip.dialog import VIA_TO_COME, Dialog
-from telephony.sip.flow import Flow, WayBack
+from telephony.sip.flow import Elsewhere, Flow, WayBack
 from telephony.sip.headers import NameAddr
+from telephony.sip.identity import Identity
 from telephony.sip.incoming import IncomingSession
+from telephony.sip.keepalive import How, KeepAlives, KeptFlow
+from telephony.sip.listeners import Listeners
 from telephony.sip.message import Request, Response, respond
 from telephony.sip.outgoing import OutgoingSession
 from telephony.sip.parser import UnparsableMessage
-from telephony.sip.session import ALLOW, SDP, Session, SessionObserver, SessionState
+from telephony.sip.redirects import Redirects
+from telephony.sip.registrar import BindingWays
+from telephony.sip.session import ALLOW, SDP, SUPPORTED, Session, SessionObserver, SessionState
+from telephony.sip.session_timer import SHORTEST
+from telephony.sip.session_timer import refusal as too_brief
+from telephony.sip.targets import Target
 from telephony.sip.timers import Timers
 from telephony.sip.transaction import (
     COOKIE,
@@ -43,14 +50,11 @@ from telephony.sip.transaction import (
     merge_key,
     server_key,
 )
-from telephony.sip.transport.base import Transport, TransportFlow
-from telephony.sip.transport.tcp import TcpTransport
-from telephony.sip.transport.udp import UdpTransport
-from telephony.sip.uri import SipUri, format_host
+from telephony.sip.transport.base import TransportFlow
+from telephony.sip.transport.tls import TlsIdentity
+from telephony.sip.uri import SipUri
+from telephony.sip.ways import Found, WayFinder
 from telephony.trace.events import TraceEvent
-
-Found = Callable[[Flow | None, str], None]
-
 
 #: How many transactions of peers' requests there may be, most of them waiting 32 s for stragglers: some 1,500 calls a
 #: second. Beyond that only what ends a call is taken; everything else is 503, for which nothing is kept.
@@ -65,12 +69,16 @@ class UserAgent:
     """All of SIP on one host.
 
     ``advertise`` is the address that Via and Contact name in place of our own, for use behind a NAT; it isn't used
-    towards loopback. ``product`` is what User-Agent and Server say.
+    towards local networks. ``tls`` is our certificate and whom we believe; without it there is no TLS.
+    ``most_connections`` limits the connections of each TCP or TLS port. ``product`` is what User-Agent and Server say.
+    ``session_expires`` is the session timer that we ask for, in seconds (RFC 4028; 0: we ask for none, and take part in
+    those that peers ask for), ``min_se`` the shortest one that we take.
 
     `on_invite` gets the `IncomingSession` of each INVITE that passed all checks, before anything has been sent for it;
     whoever takes it sets ``session.observer``. Without `on_invite` every INVITE is 480. `screen` may refuse an INVITE
-    before anything is made for it: it returns a status and header fields, or None to let it in. `trace` gets every
-    message in and out.
+    before anything is made for it: it returns a status and header fields, or lets it in with None or with who the
+    caller is, which becomes ``session.identity``. `on_register` answers each REGISTER with a status and header fields;
+    without it they get 405. `trace` gets every message in and out.
 
     `counters` counts what comes and what is sent: each message that came is one of ``keep_alives``, ``garbage``,
     ``requests`` and ``responses``; the other names say what became of some of them, and are never a peer's words.
@@ -84,27 +92,29 @@ class UserAgent:
         *,
         timers: Timers | None = None,
         advertise: str | None = None,
+        tls: TlsIdentity | None = None,
+        most_connections: int | None = None,
         product: str = "telephony",
+        session_expires: int = 0,
+        min_se: int = SHORTEST,
     ) -> None:
         self.host = host
         self.timers = timers if timers is not None else Timers()
         self.product = product
+        self.session_expires = session_expires
+        self.min_se = min_se
         self.on_invite: Callable[[IncomingSession], None] | None = None
-        self.screen: Callable[[Request], tuple[int, list[tuple[str, str]]] | None] | None = None
+        self.screen: Callable[[Request, Flow], Refusal | Identity | None] | None = None
+        self.on_register: Callable[[Request, Flow], Refusal] | None = None
         self.trace: Callable[[TraceEvent], None] | None = None
         self.counters: Counter[str] = Counter()
+        self.listeners = Listeners(host, self, advertise, tls, most_connections)
         self.transactions = Transactions(host.clock, self.timers)
-        self._advertise = advertise
-        self._udp: list[UdpTransport] = []
-        self._tcp: list[TcpTransport] = []
-        self._listeners: list[Transport] = []
+        self.transactions.widen, self.transactions.narrow = self.listeners.widen, self.listeners.narrow
+        self._keep_alives = KeepAlives(host, self)
         #: By Call-ID and our tag.
         self._sessions: dict[tuple[str, str], Session] = {}
-        #: What our Vias say, for RFC 3261 18.1.2.
-        self._sent_by: set[tuple[str, int | None]] = set()
-        #: Dialogs whose next hop is being looked up, and who waits for it, in order.
-        self._waiting: dict[Dialog, list[Found]] = {}
-        self._lookups: set[Deferred[None]] = set()
+        self.finder = WayFinder(host, self.timers.lifetime, self.counters, self.listeners.transports, self._way_to)
         self._secret = host.random.getrandbits(128).to_bytes(16, "big")
         self._closed: Deferred[None] | None = None
 
@@ -115,19 +125,8 @@ class UserAgent:
     # Listening
 
     def listen(self, transport: str, address: Address) -> Address:
-        """Listen over ``"udp"`` or ``"tcp"``; returns the address with its real port. OSError when it can't be had."""
-        kind = transport.upper()
-        if kind == "UDP":
-            udp = UdpTransport(self.host, address, self)
-            self._udp.append(udp)
-            self._listeners.append(udp)
-            return udp.address
-        if kind == "TCP":
-            tcp = TcpTransport(self.host, address, self)
-            self._tcp.append(tcp)
-            self._listeners.append(tcp)
-            return tcp.address
-        raise ValueError(f"{transport!r} is no transport that exists here: udp, tcp")
+        """Listen over ``"udp"``, ``"tcp"`` or ``"tls"``; see `Listeners.listen`."""
+        return self.listeners.listen(transport, address)
 
     def settle(self, seconds: float) -> Deferred[None]:
         """Wait until every request of ours has its answer and no connection opens, at most ``seconds``; never fails.
@@ -138,7 +137,7 @@ class UserAgent:
         deadline = self.clock.seconds() + seconds
 
         def look() -> None:
-            waiting = any(tcp.opening for tcp in self._tcp)
+            waiting = self.listeners.opening
             waiting = waiting or any(one.unanswered for one in self.transactions.client.values())
             if waiting and self._closed is None and self.clock.seconds() < deadline:
                 self.clock.callLater(SETTLE_EVERY, look)
@@ -158,13 +157,10 @@ class UserAgent:
             for session in tuple(self._sessions.values()):
                 session.abandon()
             self._sessions.clear()
-            self._waiting.clear()
             self.transactions.close()
-            for lookup in tuple(self._lookups):
-                lookup.cancel()
-            for udp in self._udp:
-                udp.close()
-            done = DeferredList([tcp.close() for tcp in self._tcp], consumeErrors=True)
+            self.finder.close()
+            self._keep_alives.close()
+            done = self.listeners.close()
             done.addCallback(self._all_closed)
         again: Deferred[None] = Deferred()
 
@@ -190,13 +186,25 @@ class UserAgent:
         observer: SessionObserver | None,
         headers: Sequence[tuple[str, str]] = (),
         max_forwards: int = 70,
+        targets: Sequence[Target] | None = None,
+        routes: Sequence[NameAddr] = (),
+        may_dial: Callable[[SipUri], bool] | None = None,
+        account: Account | None = None,
+        near: BindingWays | None = None,
     ) -> OutgoingSession:
         """Send an INVITE and return its session; nothing is reported before this returns.
 
         ``from_`` and ``to`` come without tags; without ``to`` it is the target. ``offer`` is SDP, or empty for an
-        INVITE without an offer. The transport is that of the target's ``;transport=``, else of the first listener. What
-        keeps it from being sent is reported as `SessionObserver.session_refused` with status 0. ValueError for a CR,
-        LF or NUL in an argument.
+        INVITE without an offer. ``targets`` is where it goes, one after the other until one takes it (RFC 3263 4.3);
+        without it they are looked up. ``routes`` is a route set for the INVITE (RFC 3261 8.1.2), an outbound proxy say:
+        it goes to the first of them, unless ``targets`` say otherwise. A 3xx is followed where ``may_dial`` says so of
+        a contact; without it a 3xx is a refusal like any other (R6).
+
+        ``account`` answers challenges to the INVITE and to what follows in its dialog. ``near`` are the phones of
+        somebody who has signed in: it goes to them, and so does all that follows, whatever ``targets`` and Contact say.
+
+        What keeps it from being sent is reported as `SessionObserver.session_refused` with status 0. ValueError for a
+        CR, LF or NUL in an argument.
         """
         tag = self._token()
         uri = attrs.evolve(
@@ -213,29 +221,63 @@ class UserAgent:
         request.set("Call-ID", f"{self.host.random.getrandbits(128):032x}")
         request.set("CSeq", "1 INVITE")
         request.set("Contact", "<sip:0.0.0.0>")
-        request.set("Allow", ALLOW)
-        if self.product:
-            request.set("User-Agent", self.product)
-        for name, value in headers:
+        first_hop = _preload(request, uri, routes)
+        redirects = None if may_dial is None else Redirects(uri, may_dial)
+        session = OutgoingSession(self, request, tag, observer, redirects)
+        session.authentication = None if account is None else Authentication(account)
+        session.near = near
+        session.dress(request)
+        if offer:
+            # Without an offer a reliable response would hold one, and want its answer in the PRACK (RFC 3262 5).
+            request.set("Supported", ", ".join(sorted(SUPPORTED)))
+        for name, value in (*session.timer.asks(initial=True), *headers):
             request.add(name, value)
         if offer:
             request.set("Content-Type", SDP)
-        session = OutgoingSession(self, request, tag, observer)
         self._sessions[session.call_id, tag] = session
         if self._closed is not None:
             self.clock.callLater(0, session.begin, None, "the user agent is closed")
         else:
-            self._locate(uri, None, self._reporting_later(session))
+            begin = self._reporting_later(session)
+            if near is not None:
+                begin(near, "")
+            elif targets is not None:
+                begin(self.finder.ways(targets), "")
+            else:
+                self.finder.find(first_hop, None, begin)
         return session
 
-    def _reporting_later(self, session: OutgoingSession) -> Found:
-        """Return what takes the way found: it begins at once, but reports a failure in a turn of its own."""
+    def place(self, session: Session, target: SipUri) -> None:
+        """Find the way to the target of an INVITE that is sent again, and let it begin."""
+        assert isinstance(session, OutgoingSession)
+        if self._closed is None:
+            routes = session.request.routes
+            hop = routes[0].parsed_uri if routes else target
+            assert isinstance(hop, SipUri)
+            self.finder.find(hop, None, session.begin)
 
-        def found(flow: Flow | None, reason: str) -> None:
-            if flow is None:
+    def locate(self, uri: SipUri) -> Deferred[list[Target]]:
+        """Find where requests to a URI go, best first (RFC 3263 4); fails with `NoWay`, whose text says why.
+
+        Fires at once for an IP address, else within 64*T1.
+        """
+        return self.finder.locate(uri)
+
+    def find(self, uri: SipUri, found: Callable[[Elsewhere | None, str], None]) -> None:
+        """Find the ways to a URI; ``found`` gets None and the reason where there is none, at once for an IP address."""
+        if self._closed is not None:
+            found(None, "the user agent is closed")
+        else:
+            self.finder.find(uri, None, found)
+
+    def _reporting_later(self, session: OutgoingSession) -> Callable[[Elsewhere | None, str], None]:
+        """Return what takes the ways found: it begins at once, but reports a failure in a turn of its own."""
+
+        def found(ways: Elsewhere | None, reason: str) -> None:
+            if ways is None:
                 self.clock.callLater(0, session.begin, None, reason)
             else:
-                session.begin(flow, "")
+                session.begin(ways, "")
 
         return found
 
@@ -250,6 +292,24 @@ class UserAgent:
         """Pass a message to `trace`."""
         if self.trace is not None:
             self.trace(TraceEvent(self.clock.seconds(), source, destination, transport, data, sent))
+
+    def keep_alive(
+        self, flow: TransportFlow, seconds: float, failed: Callable[[str], None] | None = None, how: How = "stun"
+    ) -> KeptFlow:
+        """Keep a flow open, and be told when it has failed (RFC 5626 4.4); see `KeepAlives.keep`."""
+        return self._keep_alives.keep(flow, seconds, failed, how)
+
+    def stun_received(self, data: bytes, flow: TransportFlow) -> None:
+        """Take a STUN message from a transport."""
+        if self._closed is None:
+            self._keep_alives.received(data, flow)
+
+    def flows_needed(self) -> set[object]:
+        """Return the flows that dialogs came by."""
+        needed: set[object] = set()
+        for session in self._sessions.values():
+            needed.update(session.flows)
+        return needed
 
     def message_received(self, message: Request | Response, flow: TransportFlow) -> None:
         """Take a message from a transport."""
@@ -291,7 +351,7 @@ class UserAgent:
         self.counters["responses"] += 1
         via = response.via
         transaction = self.transactions.client.get((via.branch or "", response.cseq.method))
-        if transaction is None or (via.host, via.port) not in self._sent_by:
+        if transaction is None or (via.host, via.port) not in self.listeners.sent_by:
             # A straggler of a transaction that is over, or a response that isn't ours (RFC 3261 18.1.2).
             self.counters["stray_responses"] += 1
             return
@@ -327,8 +387,11 @@ class UserAgent:
         if len(self.transactions.server) >= MAX_TRANSACTIONS and method != "BYE":
             self._reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
             return
+        if method == "REGISTER" and self.on_register is not None:
+            self._take_register(request, key, back, flow)
+            return
         try:
-            refused = refusal(request)
+            refused = refusal(request, flow.transport) or too_brief(request, self.min_se)
         except RemoteProtocolError as error:  # a Require that can't be read
             refused = error.status, []
         if refused is not None:
@@ -373,11 +436,11 @@ class UserAgent:
             self._reply(request, back, 482)  # the same INVITE by another path (RFC 3261 8.2.2.2)
             return
         on_invite = self.on_invite
-        refused = self.screen(request) if self.screen is not None else None
-        if refused is None and on_invite is None:
-            refused = 480, []
-        if refused is not None:
-            self._reply(request, back, *refused)
+        verdict = self.screen(request, flow) if self.screen is not None else None
+        if verdict is None and on_invite is None:
+            verdict = 480, []
+        if isinstance(verdict, tuple):
+            self._reply(request, back, *verdict)
             return
         tag = self._token()
         transaction = self.transactions.accept(request, key, back)
@@ -387,6 +450,8 @@ class UserAgent:
         except RemoteProtocolError as error:
             transaction.respond(self._response(request, error.status, [], tag))
             return
+        if verdict is not None:
+            session.know(verdict)
         self._sessions[request.call_id, tag] = session
         try:
             on_invite(session)
@@ -396,6 +461,22 @@ class UserAgent:
             session.reject(500)
         if transaction.silent and session.state is SessionState.PROCEEDING:
             transaction.respond(respond(request, 100))
+
+    def _take_register(self, request: Request, key: Hashable, back: WayBack, flow: TransportFlow) -> None:
+        """Have a REGISTER answered; one that asks for a password leaves nothing behind here."""
+        assert self.on_register is not None
+        missing = [tag for tag in request.require if tag not in SUPPORTED]
+        if missing:
+            self._reply(request, back, 420, [("Unsupported", ", ".join(missing[:16]))])
+            return
+        status, headers = self.on_register(request, flow)
+        if status in (401, 403, 407):
+            self._reply(request, back, status, headers)
+        else:
+            # When it comes again it gets the same answer, although its nonce count is used up.
+            self.transactions.accept(request, key, back).respond(
+                self._response(request, status, headers, self._token())
+            )
 
     def _response(self, request: Request, status: int, headers: Sequence[tuple[str, str]], tag: str | None) -> Response:
         response = respond(request, status, None, tag)
@@ -434,51 +515,26 @@ class UserAgent:
         """The host's randomness."""
         return self.host.random
 
-    def contact(self, flow: Flow) -> str:
-        """Return our Contact for the peer of a flow."""
-        host, port = self._own(flow)
-        return f"<sip:{host}:{port}>" if flow.transport == "UDP" else f"<sip:{host}:{port};transport=tcp>"
+    def contact(self, flow: Flow, secure: bool = False) -> str:
+        """Return our Contact for the peer of a flow; ``secure`` for a dialog by ``sips:``."""
+        return self.listeners.contact(flow, secure)
 
     def stamp(self, request: Request, flow: Flow) -> None:
-        """Write the topmost Via with a fresh branch; ``rport`` is asked for over UDP (RFC 3581 3)."""
-        host, port = self._own(flow)
-        self._sent_by.add((host.strip("[]"), port))
-        wanted = ";rport" if flow.transport == "UDP" else ""
+        """Write the topmost Via with a fresh branch."""
         branch = f"{COOKIE}{self.host.random.getrandbits(80):020x}"
-        request.set("Via", f"SIP/2.0/{flow.transport} {host}:{port}{wanted};branch={branch}")
+        request.set("Via", self.listeners.via(flow, branch))
 
     def reach(self, dialog: Dialog, found: Found) -> None:
         """Find the way to a dialog's next hop."""
-        flow = dialog.flow
-        if dialog.stays and flow is not None and flow.usable:
-            found(flow, "")
-            return
-        waiting = self._waiting.get(dialog)
-        if waiting is not None:
-            waiting.append(found)
-            return
-        if dialog.address is not None and flow is not None:
-            # Looked up before. R37: when the connection has been closed meanwhile, this opens another.
-            wanted = dialog.next_hop.transport
-            way = self._flow_to(wanted.upper() if wanted else flow.transport, dialog.address, flow)
-            found(way, "" if way is not None else "no listener of ours can reach it")
-            return
-        waiting = self._waiting[dialog] = [found]
+        self.finder.reach(dialog, found)
 
-        def located(way: Flow | None, reason: str) -> None:
-            self._waiting.pop(dialog, None)
-            if way is not None:
-                dialog.address = way.remote
-            for one in waiting:
-                one(way, reason)
-
-        self._locate(dialog.next_hop, flow, located)
+    def elsewhere(self, dialog: Dialog) -> Elsewhere | None:
+        """Return where a request goes when the way that `reach` has found is of no use."""
+        return self.finder.elsewhere(dialog)
 
     def renewed(self, flow: Flow) -> Flow:
         """Return a flow to the same peer that can be used."""
-        if flow.usable:
-            return flow
-        return self._flow_to(flow.transport, flow.remote, None) or flow
+        return self.listeners.again(flow)
 
     def forget(self, session: Session) -> None:
         """Take a session out of the books."""
@@ -486,83 +542,29 @@ class UserAgent:
 
     # Finding the way
 
-    def _own(self, flow: Flow) -> tuple[str, int]:
-        """Return the host (in brackets where it needs them) and port that a peer reaches us by."""
-        host, port = flow.local
-        if flow.reliable:
-            # A connection's own port is of no use to anybody: the listening one is (18.1.1).
-            listener = self._listener("TCP", flow.remote)
-            port = listener.address[1] if listener is not None else port
-        if self._advertise is not None and not host.startswith("127.") and host != "::1":
-            host = self._advertise
-        return format_host(host), port
+    def _way_to(self, target: Target, hint: Flow | None) -> Flow | None:
+        """Return the flow to a target; through the port of ``hint`` when it can be."""
+        return self.listeners.flow_to(target.transport, target.address, hint, target.name)
 
-    def _listener(self, transport: str, remote: Address) -> Transport | None:
-        """Return the listener to reach an address through: the first of its family, or the one on its route."""
-        six = ":" in remote[0]
-        fitting = [one for one in self._listeners if one.transport == transport and (":" in one.address[0]) == six]
-        if len(fitting) > 1:
-            try:
-                ours = self.host.source_address(remote)
-            except OSError:
-                return fitting[0]
-            for one in fitting:
-                if one.address[0] == ours:
-                    return one
-        return fitting[0] if fitting else None
 
-    def _flow_to(self, transport: str, remote: Address, hint: Flow | None) -> Flow | None:
-        """Return the flow to an address; through the port of ``hint`` when it can be."""
-        if hint is not None and hint.transport == transport:
-            listener: Transport | None = getattr(hint, "listener", None)
-            if listener is not None and (":" in listener.address[0]) == (":" in remote[0]):
-                return listener.flow(remote)
-        listener = self._listener(transport, remote)
-        return None if listener is None else listener.flow(remote)
+def _preload(request: Request, target: SipUri, routes: Sequence[NameAddr]) -> SipUri:
+    """Write a route set into a request outside of a dialog; return the URI of the next hop (RFC 3261 8.1.2, 12.2.1.1).
 
-    def _fault(self, failure: Failure) -> None:
-        """Log a fault of ours that came up behind a look-up, where no message is to blame."""
-        self.counters["faults"] += 1
-        self.log.failure("What followed a look-up went wrong", failure)
-
-    def _locate(self, uri: SipUri, hint: Flow | None, found: Found) -> None:
-        """Find the way to a URI (RFC 3263, as far as addresses go); ``found`` is called at once for an IP address."""
-        if uri.scheme == "sips":
-            found(None, "sips: needs TLS, which does not exist here yet")
-            return
-        if uri.transport is not None:
-            transport = uri.transport.upper()
-        elif hint is not None:
-            transport = hint.transport
-        else:
-            transport = self._listeners[0].transport if self._listeners else "UDP"
-        host = uri.params.get("maddr") or uri.host
-        port = uri.port or DEFAULT_PORT
-
-        def reached(addresses: list[str]) -> None:
-            for address in addresses:
-                flow = self._flow_to(transport, (address, port), hint)
-                if flow is not None:
-                    found(flow, "")
-                    return
-            found(None, f"no {transport} listener of ours can reach {host}")
-
-        host = host.strip("[]")
-        if is_address(host):
-            reached([host])
-            return
-
-        def failed(failure: Failure) -> None:
-            if self._closed is None:
-                found(None, f"{host} can't be resolved: {failure.getErrorMessage()}")
-
-        looking = self.host.resolve(host).addTimeout(self.timers.lifetime, self.clock)  # type: ignore[arg-type]
-        # Two callbacks side by side: what `reached` causes is no failure of the look-up.
-        lookup: Deferred[None] = looking.addCallbacks(lambda got: None if self._closed else reached(got), failed)
-        lookup.addErrback(self._fault)
-        if not lookup.called:
-            self._lookups.add(lookup)
-        lookup.addBoth(lambda _: self._lookups.discard(lookup))
+    ValueError when the first one is no SIP URI.
+    """
+    if not routes:
+        return target
+    hop = routes[0].parsed_uri
+    if not isinstance(hop, SipUri):
+        raise ValueError(f"{routes[0].uri!r} is no SIP URI, and nothing can be routed by it")
+    left = list(routes)
+    if "lr" not in hop.params:
+        # A strict router takes the Request-URI for its own, and gets the target as the last Route.
+        request.uri = str(attrs.evolve(hop, headers=""))
+        left = [*left[1:], NameAddr(None, str(target))]
+    for one in left:
+        request.add("Route", str(one))
+    return hop
 
 
 def _kept(uri: SipUri) -> dict[str, str | None]:

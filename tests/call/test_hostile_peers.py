@@ -73,14 +73,6 @@ class HostilePeerTests(Scene):
         self.bob.answer()
         self.assertIs(self.run_until(verb, 1), State.TRANSFERRED)
 
-    def test_info_that_asks_nothing(self) -> None:
-        """RFC 2976 2.2: an INFO without a body is 200; what one carries is 415 while nobody reads it."""
-        self.transferred()
-        leg = self.channel.leg
-        assert leg is not None and leg.session is not None
-        for body, status in ((b"", 200), (b"Signal=5", 415)):
-            self.assertEqual(leg.session_info(leg.session, Request("INFO", "sip:3300@10.0.0.1", body)), status)
-
     def test_header_value_without_an_encoding(self) -> None:
         """Section 6: half a surrogate can't be sent, and is refused when it is given; what a peer sent can be read."""
         with self.assertRaises(Error):

@@ -333,9 +333,15 @@ class Witness:
     def session_answer_in_ack(self, session: Session, ack: Request) -> None:
         self.note("answer in ack", session, ack)
 
-    def session_info(self, session: Session, request: Request) -> int:
-        self.note("info", session, request)
-        return 200
+    def session_key(self, session: Session, key: str) -> None:
+        self.note(f"key {key}", session)
+
+    def session_redirected(self, session: Session, target: SipUri) -> None:
+        self.note(f"redirected {target}", session)
+
+    def session_answer_in_prack(self, session: Session, prack: Request) -> bool:
+        self.note("answer in prack", session, prack)
+        return bool(prack.body)
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         self.note("ended", session, request)

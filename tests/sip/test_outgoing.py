@@ -30,7 +30,7 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(invite.get("To"), "<sip:bob@192.0.2.2;user=phone>")
         self.assertEqual(invite.get("CSeq"), "1 INVITE")
         self.assertEqual(invite.get("Contact"), "<sip:192.0.2.1:5060>")
-        self.assertEqual(invite.get("Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO")
+        self.assertEqual(invite.get("Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE")
         self.assertEqual((invite.get("X-Trace"), invite.content_type, invite.body), ("7", "application/sdp", OFFER))
         self.assertEqual(invite.fields[0][0], "Via")
         self.assertEqual((session.call_id, session.direction), (invite.call_id, "out"))

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -36,6 +36,7 @@ from telephony.errors import Error, Hangup
 from telephony.facade import Facade, bare, reading
 from telephony.media.tones import ToneManager
 from telephony.reception import check_match, open_exchange, release
+from telephony.sip.transport.tls import TlsIdentity
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -255,6 +256,8 @@ class Telephony:
         rtp_ports: tuple[int, int] = (20000, 49999),
         media_directory: str | Path = "media",
         max_calls: int = 1000,
+        tls: TlsIdentity | None = None,
+        srtp: Literal["never", "secure", "always"] = "secure",
         make_exchange: Callable[[], Exchange] | None = None,
     ) -> None:
         def host_exchange() -> Exchange:
@@ -267,6 +270,8 @@ class Telephony:
                 media_directory=Path(media_directory),
                 max_calls=max_calls,
                 default_from=default_from,
+                tls=tls,
+                srtp=srtp,
             )
 
         texts = [listen] if isinstance(listen, str) else list(listen)

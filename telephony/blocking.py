@@ -13,7 +13,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, Literal, ParamSpec, Self, TypeVar, cast
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -28,6 +28,7 @@ from telephony.facade import Facade, bare, reading
 from telephony.media.tones import ToneManager
 from telephony.reception import check_match, open_exchange, release
 from telephony.runner import Runner, at_once, shared_reactor_runner
+from telephony.sip.transport.tls import TlsIdentity
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -322,7 +323,8 @@ class Telephony:
     """A phone for a script: it listens, places calls and takes them, and every verb blocks (``api.md`` section 1).
 
     ``listen`` is one listener or several, ``"udp:127.0.0.1:5080"``, ``"tcp:[::1]:5060"``; port 0 takes a free one, and
-    `listening` tells which. All phones of a process share one reactor, which runs in a thread of its own; making one
+    `listening` tells which. ``tls`` is the certificate of ``"tls:…"`` listeners and ``sips:`` calls, ``srtp`` what
+    becomes of SRTP (see `telephony.call.exchange.Exchange`). All phones of a process share one reactor, which runs in a thread of its own; making one
     starts it. Raises `Error` when it can't listen. Leaving the ``with`` block, or `close`, releases every call.
     """
 
@@ -335,6 +337,8 @@ class Telephony:
         rtp_ports: tuple[int, int] = (20000, 49999),
         media_directory: str | Path = "media",
         max_calls: int = 1000,
+        tls: TlsIdentity | None = None,
+        srtp: Literal["never", "secure", "always"] = "secure",
         runner: Runner | None = None,
         make_exchange: Callable[[], Exchange] | None = None,
     ) -> None:
@@ -354,6 +358,8 @@ class Telephony:
                 media_directory=Path(media_directory),
                 max_calls=max_calls,
                 default_from=default_from,
+                tls=tls,
+                srtp=srtp,
             )
 
         make = make_exchange if make_exchange is not None else host_exchange

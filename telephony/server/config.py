@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import attrs
 import cattrs
@@ -25,6 +25,14 @@ from telephony.call.exchange import parse_listener
 from telephony.errors import Error
 from telephony.reception import check_match
 from telephony.server.applications import Application, Direction, load_application
+from telephony.sip.transport.tls import (
+    ClientCertificate,
+    TlsError,
+    TlsIdentity,
+    read_certificates,
+    read_key,
+    validity,
+)
 
 C = TypeVar("C")
 
@@ -44,7 +52,6 @@ LATER = {
     "phone": "registered phones are",
     "proxy": "outbound proxies are",
     "recording": "recordings in a database are",
-    "tls": "TLS listeners are",
     "trunk": "trunks are",
     "web": "the web service is",
     "webrtc": "signed-in browsers are",
@@ -209,6 +216,27 @@ def _record_file(value: Any, files: _Files) -> Path:
     return path
 
 
+def _pem(read: Callable[[bytes], object]) -> Check:
+    """Return the check of a key that names a file in PEM form; its value is what the file holds."""
+
+    def check(value: Any, files: _Files) -> bytes:
+        path = files.find(_name(value, files))
+        try:
+            data = path.read_bytes()
+            read(data)
+        except OSError as error:
+            raise _Refused(f"{path} can't be read: {error.strerror or error}") from error
+        except TlsError as error:
+            raise _Refused(f"{path} {error}") from error
+        return data
+
+    return check
+
+
+def _client_certificate(value: Any, files: _Files) -> ClientCertificate:
+    return ClientCertificate(_one_of(*(one.value for one in ClientCertificate))(value, files))
+
+
 def _application(value: Any, files: _Files) -> Application:
     return files.application(_name(value, files))
 
@@ -244,9 +272,35 @@ class SipSection:
 
 @attrs.frozen(kw_only=True)
 class RtpSection:
-    """``[rtp]``: the UDP ports for audio, lowest and highest."""
+    """``[rtp]``: the UDP ports for audio, lowest and highest, and what becomes of SRTP."""
 
     ports: tuple[int, int] = attrs.field(default=(20000, 49999), metadata=_by(_ports))
+    srtp: Literal["never", "secure", "always"] = attrs.field(
+        default="secure", metadata=_by(_one_of("never", "secure", "always"))
+    )
+
+
+@attrs.frozen(kw_only=True)
+class TlsSection:
+    """``[tls]``: our certificate (PEM, with those that lead to its authority) and its key, and whom we believe."""
+
+    certificate: bytes | None = attrs.field(default=None, metadata=_by(_pem(read_certificates)))
+    key: bytes | None = attrs.field(default=None, repr=False, metadata=_by(_pem(read_key)))
+    authorities: bytes | None = attrs.field(default=None, metadata=_by(_pem(read_certificates)))
+    client_certificate: ClientCertificate = attrs.field(
+        default=ClientCertificate.NONE, metadata=_by(_client_certificate)
+    )
+    verify: bool = attrs.field(default=True, metadata=_by(_truth))
+
+    def identity(self) -> TlsIdentity:
+        """Return what listeners and connections need. Raises `TlsError`, whose ``part`` is one of the keys."""
+        return TlsIdentity(
+            certificate=self.certificate,
+            key=self.key,
+            authorities=self.authorities,
+            client_certificate=self.client_certificate,
+            verify=self.verify,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -309,6 +363,7 @@ class Configuration:
 
     sip: SipSection = attrs.field(factory=SipSection)
     rtp: RtpSection = attrs.field(factory=RtpSection)
+    tls: TlsSection = attrs.field(factory=TlsSection)
     limits: LimitsSection = attrs.field(factory=LimitsSection)
     media: MediaSection = attrs.field(factory=MediaSection)
     records: RecordsSection = attrs.field(factory=RecordsSection)
@@ -321,6 +376,20 @@ class Configuration:
         return self.public or service.public or (self.sip.loopback_only and self.sip.advertise is None)
 
     @property
+    def warnings(self) -> list[str]:
+        """What doesn't keep the server from starting, and yet is very likely a mistake; a sentence each."""
+        found = []
+        if self.tls.certificate is not None:
+            for number, one in enumerate(read_certificates(self.tls.certificate)):
+                wrong = validity(one)
+                if wrong:
+                    which = "the certificate" if number == 0 else f"certificate {number + 1} of the file"
+                    found.append(f"tls.certificate: {which} {wrong}, so that peers will refuse it")
+        if not self.tls.verify:
+            found.append("tls.verify = false: whoever is on the way can pretend to be any peer that is called")
+        return found
+
+    @property
     def inbound(self) -> dict[str, Service]:
         """The inbound services by their pattern."""
         return {one.match: one for one in self.services if one.direction == "inbound" and one.match is not None}
@@ -329,6 +398,7 @@ class Configuration:
 _SECTIONS: dict[str, type[Any]] = {
     "sip": SipSection,
     "rtp": RtpSection,
+    "tls": TlsSection,
     "limits": LimitsSection,
     "media": MediaSection,
     "records": RecordsSection,
@@ -445,6 +515,7 @@ def _structure(source: str, told: dict[str, Any], files: _Files, public: bool) -
             problems.append(Problem(name, _unknown(name, known)))
     if services or not told.get("service"):  # of services that can't be used, whether one is public can't be told
         problems += _admission(parts["sip"], services, public)
+    problems += _tls(parts["sip"], parts["tls"])
     if problems:
         raise ConfigurationError(source, problems)
     return Configuration(services=tuple(services), public=public, **parts)
@@ -500,6 +571,22 @@ def _admission(sip: SipSection | None, services: Iterable[Service], public: bool
     why = "the server listens beyond loopback" if not sip.loopback_only else "the server advertises itself"
     text = f"{why} and admits nobody; set public = true for a service, or give --public for all of them"
     return [Problem("sip.listen" if not sip.loopback_only else "sip.advertise", text)]
+
+
+def _tls(sip: SipSection | None, tls: TlsSection | None) -> list[Problem]:
+    """Check what the keys of ``[tls]`` are together, and that a tls listener has what it needs."""
+    if tls is None:
+        return []
+    try:
+        identity = tls.identity()
+    except TlsError as error:
+        return [Problem(f"tls.{error.part}", str(error))]
+    listeners = [] if sip is None else [one for one in sip.listen if parse_listener(one)[0] == "tls"]
+    if listeners and not identity.can_listen:
+        return [
+            Problem("tls.certificate", f"is missing; the listener {listeners[0]!r} needs a certificate and its key")
+        ]
+    return []
 
 
 def _converter(files: _Files) -> cattrs.Converter:

@@ -99,7 +99,7 @@ def try_listeners(configuration: Configuration) -> None:
         kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
         try:
             with socket.socket(family_of(host), kind) as probe:
-                if transport == "tcp":
+                if transport != "udp":
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
         except OSError as error:
@@ -146,6 +146,8 @@ class TelephonyService(service.Service):
         """Begin to serve."""
         super().startService()  # type: ignore[no-untyped-call]
         assert self.switchboard is not None
+        for warning in self._configuration.warnings:
+            _log.warn("{warning}", warning=warning)
         for one in self._configuration.services:
             who = f"calls to {one.match!r}" if one.match is not None else "outbound, nothing starts it yet"
             _log.info(
@@ -215,6 +217,8 @@ def exchange_for(host: Host, configuration: Configuration) -> Exchange:
         host,
         advertise=configuration.sip.advertise,
         rtp_ports=configuration.rtp.ports,
+        srtp=configuration.rtp.srtp,
+        tls=configuration.tls.identity(),
         media_directory=configuration.media.directory,
         max_calls=configuration.limits.max_calls * legs,
         call_seconds=configuration.limits.call_seconds,

@@ -39,7 +39,7 @@ def refusal(request: Request, transport: str) -> Refusal | None:
         return (405, [("Allow", ALLOW)]) if method in KNOWN else (501, [("Allow", ALLOW)])
     if isinstance(request.parsed_uri, OtherUri):
         return 416, []
-    if transport != "TLS" and request.parsed_uri.scheme == "sips":
+    if transport != "TLS" and request.uri[:5].lower() == "sips:":
         return 416, []  # somebody before us has dropped what sips: promises (RFC 3261 26.2.2)
     missing = [tag for tag in request.require if tag not in SUPPORTED]
     if missing:

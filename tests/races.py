@@ -20,6 +20,7 @@ from telephony.errors import Error, Hangup
 from telephony.interfaces import Srv
 from telephony.sip.message import Message, Request, Response
 from telephony.testing.case import SERVER
+from telephony.testing.phone_timer import TimerWish
 from telephony.testing.sounds import tone
 from tests.call.media_scene import Speaker, packets_of
 from tests.race_scene import RINGBACK, SAYS, Race, Row
@@ -339,10 +340,18 @@ async def bye_glare(s: Race) -> None:
 # -- two requests at once ----------------------------------------------------------------------------------------
 
 
-@race("R10", unbuilt="we send no re-INVITE of our own yet (issue of session timers)", fails_with="our re-INVITE")
+def without_update(message: Message) -> Message:
+    """Say nothing of UPDATE: whoever refreshes this phone's session does it by re-INVITE."""
+    if message.has("Allow"):
+        message.set("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO")
+    return message
+
+
+@race("R10")
 async def reinvite_glare(s: Race) -> None:
     """491 to theirs; on their 491 ours waits its turn; nothing changes for anybody."""
-    s.orderly(s.alice)
+    s.orderly(s.alice, delay=0.05)
+    s.alice.quirks.alter = without_update
     sent: list[bytes] = []
     await s.answered(headers=[("Supported", "timer"), ("Session-Expires", "90;refresher=uas")])
     await s.transferring()
@@ -360,6 +369,41 @@ async def reinvite_glare(s: Race) -> None:
     await s.saw(s.alice, INVITE=2, _491=1)
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
     await s.talk()
+
+
+@race("R10")
+async def our_hold_meets_a_491(s: Race) -> None:
+    """The owner of the Call-ID waits 2.1 to 4.0 s, the other one 0 to 2.0 s; the hold comes about all the same."""
+    await s.answered()
+    outgoing = s.exchange.channel()
+    calling = outgoing.call(s.bob.uri)
+    await s.comes(lambda: s.bob.calls, "bob's call")
+    s.bob.answer()
+    s.assertIs(await calling, ANSWERED)
+    for channel, phone, least, most in ((s.a, s.alice, 0, 2.0), (outgoing, s.bob, 2.1, 4.0)):
+        s.orderly(phone)
+        phone.quirks.glare = 1
+        began = s.now()
+        s.assertIs(await channel.hold(), State.ON_HOLD)
+        s.assertTrue(least <= s.now() - began <= most + 0.5, f"{phone.name}: {s.now() - began:.2f} s")
+        s.assertIs(await channel.resume(), ANSWERED)
+        await s.saw(phone, BYE=0, INVITE=3 if phone is s.alice else 4)
+    outgoing.hang_up()
+
+
+@race("R10")
+async def bye_ends_the_wait(s: Race) -> None:
+    """A BYE while ours waits its turn: nothing more is sent."""
+    await s.answered()
+    s.orderly(s.alice)
+    s.alice.quirks.glare = 9
+    hold = s.a.hold()
+    await s.comes(lambda: s.alice.sent(491), "a 491")
+    s.alice.hang_up()
+    s.assertIs(await hold, IDLE)
+    count = len(s.sent_to(s.alice, "INVITE"))
+    await s.passes(5)
+    await s.saw(s.alice, INVITE=count, BYE=0)
 
 
 @race("R11")
@@ -389,7 +433,7 @@ async def second_invite_while_the_first_is_pending(s: Race) -> None:
     await s.saw(s.alice, _200=1, BYE=0)
 
 
-@race("R11", unbuilt="UPDATE (RFC 3311) is not built yet: 405", fails_with="405 != 500")
+@race("R11")
 async def update_while_the_invite_is_pending(s: Race) -> None:
     """RFC 3311 5.2: an UPDATE with an offer before the INVITE's answer is 500 with Retry-After."""
     s.orderly(s.alice)
@@ -402,6 +446,32 @@ async def update_while_the_invite_is_pending(s: Race) -> None:
     assert response is not None
     s.assertEqual(response.status, 500)
     s.assertIs(await s.a.answer(), ANSWERED)
+
+
+@race("R11")
+async def update_while_our_offer_is_pending(s: Race) -> None:
+    """RFC 3311 5.2: an UPDATE with an offer while our hold waits for its answer is 491; without one it is 200."""
+    await s.answered()
+    s.orderly(s.alice)
+    s.alice.quirks.slow = 0.5
+    hold = s.a.hold()
+    answer = s.request(s.alice, "UPDATE", body=s.alice.call.invite.body)
+    refresh = s.request(s.alice, "UPDATE")
+    one, other = await answer, await refresh
+    assert one is not None and other is not None
+    s.assertEqual([one.status, other.status], [491, 200])
+    s.assertIs(await hold, State.ON_HOLD)
+
+
+@race("R12")
+async def our_reinvite_crosses_bye(s: Race) -> None:
+    """Our re-INVITE meets a dialog that is gone: its 481 is acknowledged, and nobody minds."""
+    await s.answered()
+    s.orderly(s.alice)
+    hold = s.a.hold()
+    s.alice.hang_up()
+    s.assertIs(await hold, IDLE)
+    await s.saw(s.alice, INVITE=1, ACK=1, BYE=0)
 
 
 @race("R12")
@@ -723,7 +793,7 @@ async def rebinding_and_new_ssrc(s: Race) -> None:
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
 
 
-@race("R23", unbuilt="session timers (RFC 4028) are not built yet", fails_with="our refresh")
+@race("R23")
 async def we_refresh_the_session(s: Race) -> None:
     """B's leg asks us to refresh: UPDATE or re-INVITE at half its time, with an unchanged description."""
     await s.transferring()
@@ -734,7 +804,7 @@ async def we_refresh_the_session(s: Race) -> None:
     await s.talk()
 
 
-@race("R23", unbuilt="session timers (RFC 4028) are not built yet", fails_with="TRANSFERRED.* != .*IDLE|lists differ")
+@race("R23")
 async def the_callers_session_expires(s: Race) -> None:
     """A refreshes no more: that is its hang-up."""
     await s.answered(headers=[("Supported", "timer"), ("Session-Expires", "90;refresher=uac")])
@@ -745,6 +815,46 @@ async def the_callers_session_expires(s: Race) -> None:
     await s.outcome(IDLE, IDLE, NORMAL)
     await s.saw(s.alice, BYE=1)
     await s.saw(s.bob, BYE=1)
+
+
+@race("R23")
+async def the_targets_session_expires(s: Race) -> None:
+    """B refreshes no more: that leg is ended, and A comes back."""
+    s.bob.quirks.no_refresh = s.bob.quirks.no_expiry = True
+    await s.transferring()
+    s.bob.call.answer(headers=[("Require", "timer"), ("Session-Expires", "90;refresher=uas")])
+    await s.ends(TRANSFERRED)
+    await s.passes(62)
+    await s.outcome(ANSWERED, IDLE, NORMAL)
+    await s.saw(s.bob, BYE=1)
+    await s.saw(s.alice, BYE=0)
+
+
+@race("R23")
+async def both_phones_refresh(s: Race) -> None:
+    """A by UPDATE, B by re-INVITE: four minutes later everybody still talks."""
+    s.alice.session_timer = TimerWish(90, "uac", by="UPDATE")
+    s.bob.session_timer = TimerWish(90, "uas")
+    await s.transferred()
+    await s.passes(240)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    for phone in (s.alice, s.bob):
+        s.assertGreaterEqual(phone.call.timer.refreshed, 4)
+        s.assertFalse(phone.call.timer.expired)
+    await s.talk()
+
+
+@race("R23")
+async def too_brief_for_the_target(s: Race) -> None:
+    """A 422 is retried with the Min-SE it names: a new branch, the next CSeq (rule 2)."""
+    s.bob.session_timer = TimerWish(7200, min_se=3600)
+    await s.transferred()
+    first, second = s.sent_to(s.bob, "INVITE")
+    s.assertEqual([one.cseq.number for one in (first, second)], [1, 2])
+    s.assertNotEqual(first.via.branch, second.via.branch)
+    s.assertEqual((first.call_id, first.from_.tag), (second.call_id, second.from_.tag))
+    s.assertEqual([second.get("Session-Expires"), second.get("Min-SE")], ["3600", "3600"])
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
 
 
 async def holds(s: Race, holder: str, direction: str) -> None:
@@ -936,7 +1046,7 @@ async def replaces_refused(s: Race) -> None:
     s.assertEqual(refused, [403, 481, 400])
 
 
-@race("R32", unbuilt="the media timer is not built yet", fails_with="lists differ|Lists differ")
+@race("R32")
 async def target_falls_silent(s: Race) -> None:
     """No RTP and no RTCP from B for 30 s: that leg is ended, and A comes back."""
     await s.transferred()
@@ -944,6 +1054,30 @@ async def target_falls_silent(s: Race) -> None:
     await s.passes(33)
     await s.outcome(ANSWERED, IDLE, NORMAL)
     await s.saw(s.bob, BYE=1)
+
+
+@race("R32")
+async def caller_falls_silent(s: Race) -> None:
+    """No RTP and no RTCP from A for 30 s: both legs are ended."""
+    await s.transferred()
+    s.alice.call.media.audio.mouth.stop()
+    await s.passes(33)
+    await s.outcome(IDLE, IDLE, NORMAL)
+    await s.saw(s.alice, BYE=1)
+    await s.saw(s.bob, BYE=1)
+
+
+@race("R32")
+async def silence_on_hold(s: Race) -> None:
+    """Whoever holds needn't send anything; from the resumption on it must."""
+    await s.transferred()
+    s.assertEqual(await s.bob.hold("sendonly"), 200)
+    s.bob.call.media.audio.mouth.stop()
+    await s.passes(100)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    s.assertEqual(await s.bob.resume(), 200)
+    await s.passes(25)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
 
 
 @race("R33")

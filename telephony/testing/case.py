@@ -105,10 +105,14 @@ class CallTestCase(SynchronousTestCase):
 
     # What a test uses
 
-    def phone(self, name: str, **settings: Any) -> Phone:
-        """Return a phone on a host of its own, 10.0.1.1 and up, port 5060; for the ``settings`` see `Phone`."""
-        ip = f"10.0.1.{len(self.phones) + 1}"
-        made = Phone(self.network.host(ip), (ip, 5060), name, **settings)
+    def phone(self, name: str, *, at: str | None = None, **settings: Any) -> Phone:
+        """Return a phone on a host of its own, 10.0.1.1 and up, port 5060; for the ``settings`` see `Phone`.
+
+        ``at`` puts it at an address that the application knows, like ``"192.0.2.7:5070"``.
+        """
+        ip, _, port = (at or f"10.0.1.{len(self.phones) + 1}:5060").rpartition(":")
+        ip = ip.strip("[]")
+        made = Phone(self.network.host(ip), (ip, int(port)), name, **settings)
         self.phones.append(made)
         return made
 
@@ -162,6 +166,13 @@ class CallTestCase(SynchronousTestCase):
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
         self.network.advance(seconds)
+
+    def moment(self, seconds: float) -> Deferred[None]:
+        """Wait for the moment so many seconds after the test's beginning; fires at once when it is past."""
+        reached: Deferred[None] = Deferred(lambda _given_up: timer.cancel())
+        rest = max(0.0, self._began + seconds - self.network.clock.seconds())
+        timer = self.network.clock.callLater(rest, reached.callback, None)
+        return reached
 
     def run_until(self, what: Deferred[T] | Callable[[], object], limit: float = 600.0) -> T:
         """Let time pass until ``what`` has happened; see `SimulatedClock.run_until`."""

@@ -19,6 +19,7 @@ from telephony.call.constants import State
 from telephony.call.verbs import check_seconds
 from telephony.errors import Error
 from telephony.interfaces import Address, Clock, DelayedCall
+from telephony.sip.flow import Flow
 from telephony.sip.message import Request
 from telephony.sip.uri import SipUri, parse_uri
 
@@ -110,7 +111,7 @@ class Reception:
         exchange.screen = self.screen
         exchange.on_call = self.arrived
 
-    def screen(self, request: Request) -> Refusal | None:
+    def screen(self, request: Request, _flow: Flow) -> Refusal | None:
         """Refuse, before a channel is made, what nobody will take."""
         if self._closed:
             return 503, [RETRY_AFTER]

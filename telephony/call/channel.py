@@ -12,7 +12,7 @@ from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
 
-from telephony.call.arguments import check_call_from, check_call_to, check_codecs
+from telephony.call.arguments import check_codecs
 from telephony.call.constants import (
     STATUS_OF_CAUSE,
     Cause,
@@ -104,11 +104,10 @@ class CallChannel(HoldVerbs, UnbuiltVerbs, UnbuiltResources):
         if live_speaker_detect is not None:
             raise Error("live speaker detection is not built yet; leave live_speaker_detect at None")
         self._check_open()
-        target = check_call_to(call_to)
-        caller = check_call_from(call_from, self.default_from)
-        wanted = check_codecs(codecs, self._exchange.codecs)
+        destination = self.destination(call_to, call_from)
+        wanted = check_codecs(codecs, destination.codecs or self._exchange.codecs)
         headers = self.SIP.fields_to_send()
-        self.dial(call_to, target, caller, wanted, headers, 70)
+        self.dial(call_to, destination, wanted, headers, 70)
 
     # -- incoming calls ------------------------------------------------------------------------------------------
 
@@ -259,8 +258,7 @@ class CallChannel(HoldVerbs, UnbuiltVerbs, UnbuiltResources):
             raise Error(f"other_call={other_call!r} is no other channel; give one that is IDLE, like an extra channel")
         if other_call._state is not State.IDLE:
             raise Error(f"other_call must be IDLE to take the target's call; it is {other_call._state}")
-        target = check_call_to(call_to)
-        caller = check_call_from(call_from, self.default_from)
+        destination = self.destination(call_to, call_from)
         player = self.TonePlayer
         manager = self._exchange.tone_manager if player is None else player.tone_manager
         tone = manager.find(ringback_tone)
@@ -282,12 +280,12 @@ class CallChannel(HoldVerbs, UnbuiltVerbs, UnbuiltResources):
             hops = 70 if arrived_with is None else arrived_with - 1
         assert call_to is not None and self._leg is not None
         first = [] if self._leg.agreed is None else [self._leg.agreed.codec]
-        codecs = (*first, *(name for name in self._exchange.codecs if name not in first))
+        codecs = (*first, *(name for name in destination.codecs or self._exchange.codecs if name not in first))
         if hops < 1:
             other_call.refuse_to_dial(call_to, "the caller's Max-Forwards is used up")
             transfer.feed(TransferInput.TARGET_OVER, TransferCause.FAIL)
         else:
-            other_call.dial(call_to, target, caller, codecs, headers, hops)
+            other_call.dial(call_to, destination, codecs, headers, hops)
         return self._wait(
             _TRANSFER_DECIDED,
             seconds_timeout,

@@ -20,6 +20,8 @@ class Details:
 
     ``raw_cause`` is the SIP status behind the cause, 0 for none, ``raw_reason`` its text; ``codecs`` are the
     interface's names of what was agreed; ``message`` is the far end's INVITE or answer, None before there is one.
+    *(extension)* ``trunk`` is the trunk that an incoming call came by, ``phone`` the signed-in phone that made it; ""
+    for who is not known.
     """
 
     call_to: str = ""
@@ -30,6 +32,8 @@ class Details:
     connected_id: str = ""
     diversion: str = ""
     attestation: str = ""
+    trunk: str = ""
+    phone: str = ""
     raw_cause: int = 0
     raw_reason: str = ""
     far_end_type: CallFarEndType | None = None

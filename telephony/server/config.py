@@ -24,7 +24,21 @@ from cattrs.gen import make_dict_structure_fn, override
 from telephony.call.exchange import parse_listener
 from telephony.errors import Error
 from telephony.reception import check_match
-from telephony.server.applications import Application, Direction, load_application
+from telephony.server.applications import Application, Direction
+from telephony.server.checks import (
+    Check,
+    ConfigurationError,
+    Files,
+    Problem,
+    Refused,
+    a_name,
+    a_text,
+    by,
+    in_seconds,
+    one_of,
+    truth,
+    whole,
+)
 from telephony.sip.transport.tls import (
     ClientCertificate,
     TlsError,
@@ -58,200 +72,114 @@ LATER = {
 }
 
 
-@attrs.frozen
-class Problem:
-    """One mistake: where (``sip.listen[1]``, ``service[0].match``) and a sentence that says what is allowed."""
-
-    where: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.text}" if self.where else self.text
-
-
-class ConfigurationError(Error):
-    """A configuration can't be used; ``problems`` are all its mistakes, the text has one line for each."""
-
-    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
-        self.source = source
-        self.problems = tuple(problems)
-        count = "1 mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in problems)]))
-
-
-class _Refused(ValueError):  # noqa: N818 - it says what happened to the value
-    """A value is not allowed; the text says what is. ``index`` names the element of a list."""
-
-    def __init__(self, text: str, index: int | None = None) -> None:
-        super().__init__(text)
-        self.index = index
-
-
-#: Checks one value and returns it as it is kept; the second argument finds files.
-Check = Callable[[Any, "_Files"], Any]
-
-
-def _by(check: Check) -> dict[str, Check]:
-    """Return the metadata of a key whose value ``check`` checks."""
-    return {"check": check}
-
-
-# -- what is allowed for a value -----------------------------------------------------------------------------------
-
-
-def _text(value: Any, _files: _Files) -> str:
-    if not isinstance(value, str):
-        raise _Refused(f"{value!r} is no text; write it in quotes")
-    return value
-
-
-def _name(value: Any, _files: _Files) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise _Refused(f"{value!r} is no name; give a text in quotes that isn't empty")
-    return value
-
-
-def _one_of(*allowed: str) -> Check:
-    def check(value: Any, _files: _Files) -> str:
-        if value not in allowed or not isinstance(value, str):
-            raise _Refused(f"{value!r} is not allowed; allowed: {', '.join(repr(one) for one in allowed)}")
-        return value
-
-    return check
-
-
-def _whole(low: int, high: int) -> Check:
-    def check(value: Any, _files: _Files) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise _Refused(f"{value!r} is not allowed; allowed: a whole number from {low} to {high}")
-        return value
-
-    return check
-
-
-def _seconds(low: float, high: float) -> Check:
-    def check(value: Any, _files: _Files) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise _Refused(f"{value!r} is not allowed; allowed: seconds from {low:g} to {high:g}")
-        return float(value)
-
-    return check
-
-
-def _truth(value: Any, _files: _Files) -> bool:
-    if not isinstance(value, bool):
-        raise _Refused(f"{value!r} is not allowed; allowed: true, false")
-    return value
-
-
-def _listen(value: Any, _files: _Files) -> tuple[str, ...]:
+def _listen(value: Any, _files: Files) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple) or not value:
-        raise _Refused(f'{value!r} is no list of listeners; write it like ["udp:127.0.0.1:5060"]')
+        raise Refused(f'{value!r} is no list of listeners; write it like ["udp:127.0.0.1:5060"]')
     refused = []
     for index, one in enumerate(value):
         try:
             parse_listener(one)
         except Error as error:
-            refused.append(_Refused(str(error), index))
+            refused.append(Refused(str(error), index))
         else:
             if value.index(one) < index:
-                refused.append(_Refused(f"{one!r} is listed twice", index))
+                refused.append(Refused(f"{one!r} is listed twice", index))
     if refused:
         raise ExceptionGroup("listen", refused)
     return tuple(value)
 
 
-def _advertise(value: Any, _files: _Files) -> str | None:
+def _advertise(value: Any, _files: Files) -> str | None:
     try:
         address = ipaddress.ip_address(value if isinstance(value, str) else "")
     except ValueError:
         address = None
     if address is None or address.is_unspecified:
-        raise _Refused(f'{value!r} is not allowed; allowed: an IP address that peers can reach, like "203.0.113.7"')
+        raise Refused(f'{value!r} is not allowed; allowed: an IP address that peers can reach, like "203.0.113.7"')
     return str(address)
 
 
-def _ports(value: Any, _files: _Files) -> tuple[int, int]:
+def _ports(value: Any, _files: Files) -> tuple[int, int]:
     allowed = 'allowed: "LOW-HIGH" with both from 1024 to 65535 and at least two ports, like "20000-49999"'
     match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", value) if isinstance(value, str) else None
     if match is None:
-        raise _Refused(f"{value!r} is not allowed; {allowed}")
+        raise Refused(f"{value!r} is not allowed; {allowed}")
     low, high = int(match[1]), int(match[2])
     # A pair begins with an even port (RFC 3550 11).
     if low < 1024 or high > 65535 or low + low % 2 + 1 > high:
-        raise _Refused(f"{value!r} is not allowed; {allowed}")
+        raise Refused(f"{value!r} is not allowed; {allowed}")
     return low, high
 
 
-def _directory(value: Any, files: _Files) -> Path:
-    path = files.find(_name(value, files))
+def _directory(value: Any, files: Files) -> Path:
+    path = files.find(a_name(value, files))
     if path.exists() and not path.is_dir():
-        raise _Refused(f"{path} is a file; give a directory")
+        raise Refused(f"{path} is a file; give a directory")
     return path
 
 
-def _trace_directory(value: Any, files: _Files) -> Path | None:
+def _trace_directory(value: Any, files: Files) -> Path | None:
     return None if value is None else _directory(value, files)
 
 
-def _control(value: Any, files: _Files) -> str | None:
+def _control(value: Any, files: Files) -> str | None:
     if value is None or value == "off":
         return None if value is None else "off"
-    path = files.find(_name(value, files))
+    path = files.find(a_name(value, files))
     if path.exists() and not path.is_socket():
-        raise _Refused(f'{path} is no socket; give a name that isn\'t taken, like "telephony.sock", or "off"')
+        raise Refused(f'{path} is no socket; give a name that isn\'t taken, like "telephony.sock", or "off"')
     if not path.parent.is_dir():
-        raise _Refused(f"{path.parent} is no directory, so {path.name} can't be made in it")
+        raise Refused(f"{path.parent} is no directory, so {path.name} can't be made in it")
     return str(path)
 
 
-def _record_file(value: Any, files: _Files) -> Path:
-    path = files.find(_name(value, files))
+def _record_file(value: Any, files: Files) -> Path:
+    path = files.find(a_name(value, files))
     if path.is_dir():
-        raise _Refused(f'{path} is a directory; give a file, like "records.jsonl"')
+        raise Refused(f'{path} is a directory; give a file, like "records.jsonl"')
     if not path.parent.is_dir():
-        raise _Refused(f"{path.parent} is no directory, so nothing can be written to {path.name} in it")
+        raise Refused(f"{path.parent} is no directory, so nothing can be written to {path.name} in it")
     return path
 
 
 def _pem(read: Callable[[bytes], object]) -> Check:
     """Return the check of a key that names a file in PEM form; its value is what the file holds."""
 
-    def check(value: Any, files: _Files) -> bytes:
-        path = files.find(_name(value, files))
+    def check(value: Any, files: Files) -> bytes:
+        path = files.find(a_name(value, files))
         try:
             data = path.read_bytes()
             read(data)
         except OSError as error:
-            raise _Refused(f"{path} can't be read: {error.strerror or error}") from error
+            raise Refused(f"{path} can't be read: {error.strerror or error}") from error
         except TlsError as error:
-            raise _Refused(f"{path} {error}") from error
+            raise Refused(f"{path} {error}") from error
         return data
 
     return check
 
 
-def _client_certificate(value: Any, files: _Files) -> ClientCertificate:
-    return ClientCertificate(_one_of(*(one.value for one in ClientCertificate))(value, files))
+def _client_certificate(value: Any, files: Files) -> ClientCertificate:
+    return ClientCertificate(one_of(*(one.value for one in ClientCertificate))(value, files))
 
 
-def _application(value: Any, files: _Files) -> Application:
-    return files.application(_name(value, files))
+def _application(value: Any, files: Files) -> Application:
+    return files.application(a_name(value, files))
 
 
-def _match(value: Any, files: _Files) -> str:
+def _match(value: Any, files: Files) -> str:
     try:
-        return check_match(_text(value, files))
+        return check_match(a_text(value, files))
     except Error as error:
-        raise _Refused(str(error)) from error
+        raise Refused(str(error)) from error
 
 
-def _refer(value: Any, _files: _Files) -> str:
+def _refer(value: Any, _files: Files) -> str:
     if value == "follow":
-        raise _Refused("'follow' is not built yet; what exists: 'refuse'")
-    return str(_one_of("refuse")(value, _files))
+        raise Refused("'follow' is not built yet; what exists: 'refuse'")
+    return str(one_of("refuse")(value, _files))
 
 
 # -- the keys ------------------------------------------------------------------------------------------------------
@@ -261,8 +189,8 @@ def _refer(value: Any, _files: _Files) -> str:
 class SipSection:
     """``[sip]``."""
 
-    listen: tuple[str, ...] = attrs.field(default=("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"), metadata=_by(_listen))
-    advertise: str | None = attrs.field(default=None, metadata=_by(_advertise))
+    listen: tuple[str, ...] = attrs.field(default=("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"), metadata=by(_listen))
+    advertise: str | None = attrs.field(default=None, metadata=by(_advertise))
 
     @property
     def loopback_only(self) -> bool:
@@ -274,9 +202,9 @@ class SipSection:
 class RtpSection:
     """``[rtp]``: the UDP ports for audio, lowest and highest, and what becomes of SRTP."""
 
-    ports: tuple[int, int] = attrs.field(default=(20000, 49999), metadata=_by(_ports))
+    ports: tuple[int, int] = attrs.field(default=(20000, 49999), metadata=by(_ports))
     srtp: Literal["never", "secure", "always"] = attrs.field(
-        default="secure", metadata=_by(_one_of("never", "secure", "always"))
+        default="secure", metadata=by(one_of("never", "secure", "always"))
     )
 
 
@@ -284,13 +212,13 @@ class RtpSection:
 class TlsSection:
     """``[tls]``: our certificate (PEM, with those that lead to its authority) and its key, and whom we believe."""
 
-    certificate: bytes | None = attrs.field(default=None, metadata=_by(_pem(read_certificates)))
-    key: bytes | None = attrs.field(default=None, repr=False, metadata=_by(_pem(read_key)))
-    authorities: bytes | None = attrs.field(default=None, metadata=_by(_pem(read_certificates)))
+    certificate: bytes | None = attrs.field(default=None, metadata=by(_pem(read_certificates)))
+    key: bytes | None = attrs.field(default=None, repr=False, metadata=by(_pem(read_key)))
+    authorities: bytes | None = attrs.field(default=None, metadata=by(_pem(read_certificates)))
     client_certificate: ClientCertificate = attrs.field(
-        default=ClientCertificate.NONE, metadata=_by(_client_certificate)
+        default=ClientCertificate.NONE, metadata=by(_client_certificate)
     )
-    verify: bool = attrs.field(default=True, metadata=_by(_truth))
+    verify: bool = attrs.field(default=True, metadata=by(truth))
 
     def identity(self) -> TlsIdentity:
         """Return what listeners and connections need. Raises `TlsError`, whose ``part`` is one of the keys."""
@@ -307,23 +235,23 @@ class TlsSection:
 class LimitsSection:
     """``[limits]``."""
 
-    max_calls: int = attrs.field(default=1000, metadata=_by(_whole(1, 100_000)))
-    call_seconds: float = attrs.field(default=14400.0, metadata=_by(_seconds(1, 31_536_000)))
-    drain_seconds: float = attrs.field(default=30.0, metadata=_by(_seconds(0, 86_400)))
+    max_calls: int = attrs.field(default=1000, metadata=by(whole(1, 100_000)))
+    call_seconds: float = attrs.field(default=14400.0, metadata=by(in_seconds(1, 31_536_000)))
+    drain_seconds: float = attrs.field(default=30.0, metadata=by(in_seconds(0, 86_400)))
 
 
 @attrs.frozen(kw_only=True)
 class MediaSection:
     """``[media]``: where the files that applications name are."""
 
-    directory: Path = attrs.field(default=Path("media"), metadata=_by(_directory))
+    directory: Path = attrs.field(default=Path("media"), metadata=by(_directory))
 
 
 @attrs.frozen(kw_only=True)
 class RecordsSection:
     """``[records]``: the file that gets one JSON line for each run of an application."""
 
-    file: Path = attrs.field(default=Path("records.jsonl"), metadata=_by(_record_file))
+    file: Path = attrs.field(default=Path("records.jsonl"), metadata=by(_record_file))
 
 
 @attrs.frozen(kw_only=True)
@@ -335,26 +263,26 @@ class TraceSection:
     newest ``keep`` of them. ``control`` is the socket that ``telephony trace`` asks, ``"off"`` for none.
     """
 
-    replay: str = attrs.field(default="signalling", metadata=_by(_one_of("signalling", "media", "off")))
-    calls: int = attrs.field(default=100, metadata=_by(_whole(0, 10_000)))
-    directory: Path | None = attrs.field(default=None, metadata=_by(_trace_directory))
-    keep: int = attrs.field(default=100, metadata=_by(_whole(1, 100_000)))
-    control: str | None = attrs.field(default=None, metadata=_by(_control))
+    replay: str = attrs.field(default="signalling", metadata=by(one_of("signalling", "media", "off")))
+    calls: int = attrs.field(default=100, metadata=by(whole(0, 10_000)))
+    directory: Path | None = attrs.field(default=None, metadata=by(_trace_directory))
+    keep: int = attrs.field(default=100, metadata=by(whole(1, 100_000)))
+    control: str | None = attrs.field(default=None, metadata=by(_control))
 
 
 @attrs.frozen(kw_only=True)
 class Service:
     """``[[service]]``: an application and who gets to it."""
 
-    name: str = attrs.field(metadata=_by(_name))
-    application: Application = attrs.field(metadata=_by(_application))
-    direction: str = attrs.field(default="inbound", metadata=_by(_one_of("inbound", "outbound")))
-    match: str | None = attrs.field(default=None, metadata=_by(_match))
-    parameters: str = attrs.field(default="", metadata=_by(_text))
-    extra_channels: int = attrs.field(default=1, metadata=_by(_whole(0, 3)))
-    max_calls: int | None = attrs.field(default=None, metadata=_by(_whole(1, 100_000)))
-    refer: str = attrs.field(default="refuse", metadata=_by(_refer))
-    public: bool = attrs.field(default=False, metadata=_by(_truth))
+    name: str = attrs.field(metadata=by(a_name))
+    application: Application = attrs.field(metadata=by(_application))
+    direction: str = attrs.field(default="inbound", metadata=by(one_of("inbound", "outbound")))
+    match: str | None = attrs.field(default=None, metadata=by(_match))
+    parameters: str = attrs.field(default="", metadata=by(a_text))
+    extra_channels: int = attrs.field(default=1, metadata=by(whole(0, 3)))
+    max_calls: int | None = attrs.field(default=None, metadata=by(whole(1, 100_000)))
+    refer: str = attrs.field(default="refuse", metadata=by(_refer))
+    public: bool = attrs.field(default=False, metadata=by(truth))
 
 
 @attrs.frozen(kw_only=True)
@@ -410,32 +338,6 @@ _DEFAULT_PATHS = {"media": {"directory": "media"}, "records": {"file": "records.
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-class _Files:
-    """Finds the files that a configuration names, and loads each application once."""
-
-    def __init__(self, *places: Path) -> None:
-        self._places = places
-        self._applications: dict[Path, Application | Error] = {}
-
-    def find(self, name: str) -> Path:
-        """Return the first place where ``name`` is, or the place where it should be."""
-        candidates = [place / Path(name).expanduser() for place in self._places]
-        return next((one for one in candidates if one.exists()), candidates[0])
-
-    def application(self, name: str) -> Application:
-        """Load an application file; raises `_Refused` with the reason, the same one each time."""
-        path = self.find(name).absolute()
-        if path not in self._applications:
-            try:
-                self._applications[path] = load_application(path)
-            except Error as error:
-                self._applications[path] = error
-        found = self._applications[path]
-        if isinstance(found, Error):
-            raise _Refused(str(found)) from found
-        return found
-
-
 def load_configuration(path: Path, *, public: bool = False) -> Configuration:
     """Read a configuration file. Raises `ConfigurationError` with all its mistakes."""
     source = str(path)
@@ -449,7 +351,7 @@ def load_configuration(path: Path, *, public: bool = False) -> Configuration:
         told = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(source, [Problem("", f"is no TOML: {error}")]) from error
-    return _structure(source, told, _Files(path.absolute().parent, Path.cwd()), public)
+    return _structure(source, told, Files(path.absolute().parent, Path.cwd()), public)
 
 
 def configuration_of(
@@ -486,7 +388,7 @@ def configuration_of(
     if records is not None:
         told["records"] = {"file": records}
     try:
-        return _structure("command line", told, _Files(Path.cwd()), public)
+        return _structure("command line", told, Files(Path.cwd()), public)
     except ConfigurationError as error:
         problems = [Problem(_option_of(one.where), one.text) for one in error.problems]
         raise ConfigurationError("command line", problems) from None
@@ -496,7 +398,7 @@ def _option_of(where: str) -> str:
     return next((option for place, option in _OPTION_OF.items() if where.startswith(place)), where)
 
 
-def _structure(source: str, told: dict[str, Any], files: _Files, public: bool) -> Configuration:
+def _structure(source: str, told: dict[str, Any], files: Files, public: bool) -> Configuration:
     converter = _converter(files)
     problems: list[Problem] = []
     parts: dict[str, Any] = {}
@@ -589,7 +491,7 @@ def _tls(sip: SipSection | None, tls: TlsSection | None) -> list[Problem]:
     return []
 
 
-def _converter(files: _Files) -> cattrs.Converter:
+def _converter(files: Files) -> cattrs.Converter:
     """Make the converter whose every key is checked by its own check."""
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
     for kind in (*_SECTIONS.values(), Service):
@@ -611,7 +513,7 @@ def _problems(error: cattrs.ClassValidationError, kind: type[Any], where: str) -
         path = f"{where}.{note.name}"
         causes = one.exceptions if isinstance(one, ExceptionGroup) else (one,)
         for cause in causes:
-            if isinstance(cause, _Refused):
+            if isinstance(cause, Refused):
                 problems.append(Problem(path if cause.index is None else f"{path}[{cause.index}]", str(cause)))
             elif isinstance(cause, KeyError):
                 problems.append(Problem(path, "is missing"))

@@ -24,6 +24,7 @@ from telephony.server.drain import Drain, DrainInput, Phase
 from telephony.server.instance import Instance
 from telephony.server.recordings import RecordingFiles, facts_of, outcome_of
 from telephony.server.records import Record, RecordFile, ReturnCode
+from telephony.sip.flow import Flow
 from telephony.sip.message import Request
 
 
@@ -61,7 +62,7 @@ class Switchboard:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def screen(self, request: Request) -> Refusal | None:
+    def screen(self, request: Request, flow: Flow) -> Refusal | None:
         """Refuse what can't get in, before a channel or a thread is taken for it.
 
         503 with Retry-After while the server ends or is full, 404 for a user part that no service takes, 403 for a

@@ -6,11 +6,13 @@ transactions, sessions or sockets.
 
 from __future__ import annotations
 
+import attrs
+
 from telephony.errors import RemoteProtocolError
-from telephony.interfaces import Address
 from telephony.sip.flow import Flow
 from telephony.sip.headers import NameAddr
 from telephony.sip.message import Message, Request, Response
+from telephony.sip.targets import Target
 from telephony.sip.uri import SipUri
 
 #: Stands in a request where its Via will be, so that it is written first; the way it takes decides what it says.
@@ -24,12 +26,11 @@ class Dialog:
     values as text, the next hop first. ``remote_target`` is a URI as text. ``remote_cseq`` is None until the peer has
     sent a request. ``secure`` is for ``sips:`` (12.1.1). ``over`` is set with the first BYE, ours or theirs.
 
-    ``flow`` is the way the INVITE took, ``stays`` whether further requests take it too while it is usable; ``address``
-    is where the next hop's name led to, None before it was looked up.
+    ``flow`` is the way the INVITE took, ``stays`` whether further requests take it too while it is usable; ``target``
+    is where the next hop's name led to, None before it was looked up, and ``others`` where it leads to besides.
     """
 
     __slots__ = (
-        "address",
         "call_id",
         "flow",
         "local",
@@ -37,6 +38,7 @@ class Dialog:
         "local_tag",
         "loose",
         "next_hop",
+        "others",
         "over",
         "remote",
         "remote_cseq",
@@ -45,6 +47,7 @@ class Dialog:
         "route_set",
         "secure",
         "stays",
+        "target",
     )
 
     def __init__(
@@ -69,7 +72,8 @@ class Dialog:
         self.over = False
         self.flow: Flow | None = None
         self.stays = False
-        self.address: Address | None = None
+        self.target: Target | None = None
+        self.others: tuple[Target, ...] = ()
         #: The URI that leads to the next hop, and whether that hop routes loosely (RFC 3261 12.2.1.1, 16.12.1).
         self.next_hop: SipUri
         self.loose = True
@@ -78,6 +82,13 @@ class Dialog:
             self.loose = "lr" in self.next_hop.params
         else:
             self.next_hop = _sip(target)
+        self._keep_secure()
+
+    def _keep_secure(self) -> None:
+        """Reach the next hop over TLS in a dialog by ``sips:``, whatever its own URI says (RFC 3261 26.2.2)."""
+        if self.secure and self.next_hop.scheme != "sips":
+            params = {name: value for name, value in self.next_hop.params.items() if name != "transport"}
+            self.next_hop = attrs.evolve(self.next_hop, scheme="sips", params=params)
 
     @classmethod
     def of_caller(cls, request: Request, response: Response) -> Dialog:
@@ -111,6 +122,9 @@ class Dialog:
         Raises `RemoteProtocolError` (400) when it has no usable Contact or Record-Route: we could never send a BYE.
         """
         contacts = request.contacts
+        if not contacts and request.from_.tag is None:
+            # RFC 2543 had neither tags nor Contacts in an INVITE: From is where the caller is reached (RFC 4475 3.4.1).
+            contacts = [NameAddr(None, request.from_.uri)]
         if len(contacts) != 1:
             raise RemoteProtocolError(f"Contact: an INVITE has exactly one, not {len(contacts)}")
         to = request.get("To") or ""
@@ -125,6 +139,11 @@ class Dialog:
             request.uri.startswith("sips:"),
         )
 
+    def next_cseq(self) -> int:
+        """Count, and return, the number of the next request of ours; a retry of one takes a number of its own."""
+        self.local_cseq += 1
+        return self.local_cseq
+
     def request(self, method: str, cseq: int | None = None) -> Request:
         """Make the next request in this dialog (RFC 3261 12.2.1.1).
 
@@ -132,8 +151,7 @@ class Dialog:
         missing: both depend on the way it will take.
         """
         if cseq is None:
-            self.local_cseq += 1
-            cseq = self.local_cseq
+            cseq = self.next_cseq()
         if self.loose:
             request = Request(method, self.remote_target)
             routes = self.route_set
@@ -158,7 +176,9 @@ class Dialog:
             self.remote_target = contact.uri
             if not self.route_set:
                 self.next_hop = _sip(contact)
-                self.address = None
+                self._keep_secure()
+                self.target = None
+                self.others = ()
 
 
 def _sip(address: NameAddr) -> SipUri:

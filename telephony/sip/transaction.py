@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable
 from enum import Enum
 
 from telephony.interfaces import Clock, DelayedCall
+from telephony.sip.auth import copy_credentials
 from telephony.sip.flow import Flow, WayBack
 from telephony.sip.message import Request, Response
 from telephony.sip.timers import Timers
@@ -22,6 +23,9 @@ from telephony.tables import I, Machine, S, Table, ignored
 
 #: What a branch that identifies a transaction begins with (RFC 3261 8.1.1.7).
 COOKIE = "z9hG4bK"
+
+#: The longest request that goes over UDP where the path's MTU isn't known, in bytes (RFC 3261 18.1.1).
+MAX_OVER_UDP = 1300
 
 ClientKey = tuple[str, str]
 
@@ -165,6 +169,7 @@ class ClientTransaction(_Timed[ClientState, ClientInput]):
         "on_failure",
         "on_response",
         "request",
+        "spare",
     )
 
     def __init__(
@@ -183,7 +188,14 @@ class ClientTransaction(_Timed[ClientState, ClientInput]):
         self.on_response = on_response
         self.on_failure = on_failure
         self.on_end = on_end
+        #: The UDP flow that the request takes after all where the TCP that it is too long for is refused (18.1.1).
+        self.spare: Flow | None = None
         self._data = request.to_bytes()
+        if flow.transport == "UDP" and len(self._data) > MAX_OVER_UDP and layer.widen is not None:
+            wide = layer.widen(request, flow)
+            if wide is not None:
+                self.flow, self.spare = wide, flow
+                self._data = request.to_bytes()
 
     def begin(self) -> None:
         """Send the request."""
@@ -201,8 +213,17 @@ class ClientTransaction(_Timed[ClientState, ClientInput]):
         )
 
     def flow_failed(self, reason: str) -> None:
-        """End the transaction, unless a response has come."""
-        self.feed(ClientInput.BROKEN, reason)
+        """End the transaction, unless a response has come; a long request without TCP begins again over UDP."""
+        spare, self.spare = self.spare, None
+        if spare is None or self.state is not ClientState.CALLING or self.layer.narrow is None:
+            self.feed(ClientInput.BROKEN, reason)
+            return
+        # The branch stays: should the request have arrived all the same, it is a repetition there.
+        self.layer.narrow(self.request, spare)
+        self.flow = spare
+        self._data = self.request.to_bytes()
+        self._stop()
+        self.begin()
 
     @property
     def unanswered(self) -> bool:
@@ -280,6 +301,7 @@ class InviteClientTransaction(ClientTransaction):
         ack.add("To", response.get("To") or "")
         ack.add("Call-ID", request.call_id)
         ack.add("CSeq", f"{request.cseq.number} ACK")
+        copy_credentials(request, ack)
         self._data = ack.to_bytes()
         self.flow.send(self._data)
 
@@ -581,13 +603,17 @@ def merge_key(request: Request) -> Hashable:
 class Transactions:
     """All transactions of one user agent, and what they share: clock, timer values, the two `Aftermath`s."""
 
-    __slots__ = ("client", "clock", "long", "merging", "refused", "server", "short", "timers")
+    __slots__ = ("client", "clock", "long", "merging", "narrow", "refused", "server", "short", "timers", "widen")
 
     def __init__(self, clock: Clock, timers: Timers) -> None:
         self.clock = clock
         self.timers = timers
         self.client: dict[ClientKey, ClientTransaction] = {}
         self.server: dict[Hashable, ServerTransaction] = {}
+        #: Asked about a request that is too long for UDP: the TCP flow to take, its Via changed, or None; and told
+        #: where that flow was refused, so that the Via is changed back (RFC 3261 18.1.1).
+        self.widen: Callable[[Request, Flow], Flow | None] | None = None
+        self.narrow: Callable[[Request, Flow], None] | None = None
         self.merging: dict[Hashable, ServerTransaction] = {}
         #: 64*T1, for timers J, L and M.
         self.long = Aftermath(clock, timers.lifetime)

@@ -23,6 +23,7 @@ from telephony.call.verbs import is_verb
 from telephony.errors import Error, Hangup
 from telephony.media.tones import ToneManager
 from telephony.runner import ReactorRunner
+from telephony.sip.uri import TelUri
 from tests.call.scene import Scene
 
 DEFAULT = "sip:telephony@10.0.0.1:5060"
@@ -88,12 +89,22 @@ class CallToTests(SynchronousTestCase):
             self.assertIn("call_to=", text)
             self.assertIn(named, text)
 
+    def test_numbers(self) -> None:
+        """Section 4: bare digits and ``tel:``; what stands in a number only to be read is left out (RFC 3966 5.1.1)."""
+        for text, number in {
+            "3301": "3301",
+            " +15551234": "+15551234",
+            "tel:+1-555-(12).34": "+15551234",
+            "TEL:3301;phone-context=example.com": "3301",
+        }.items():
+            uri = check_call_to(text)
+            assert isinstance(uri, TelUri)
+            self.assertEqual(uri.number, number)
+        self.assertRaises(Error, check_call_to, "tel:()")
+
     def test_what_is_not_built_yet(self) -> None:
         """Section 4: a form that is not built yet names what exists."""
         for text, named in {
-            "tel:+15551234": "trunk",
-            "+15551234": "trunk",
-            "3301": "trunk",
             "loc:reception": "services",
             "con:blue": "conference rooms",
             "webrtc:bob": "browsers",

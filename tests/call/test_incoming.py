@@ -378,7 +378,7 @@ class DoorTests(IncomingScene):
 
     def test_screened(self) -> None:
         """The screen's word is sent as it is."""
-        self.exchange.screen = lambda request: (404, [("X-Why", request.uri)])
+        self.exchange.screen = lambda request, flow: (404, [("X-Why", request.uri)])
         refusal = self.refused()
         self.assertEqual((refusal.status, refusal.get("X-Why")), (404, self.uri("3300")))
 

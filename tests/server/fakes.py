@@ -83,7 +83,7 @@ class FakeExchange:
     def __init__(self) -> None:
         self.host = FakeHost()
         self.recorder = None
-        self.screen: Callable[[Request], Any] = lambda request: None
+        self.screen: Callable[[Request, Any], Any] = lambda request, flow: None
         self.on_call: Callable[[Any], None] = lambda channel: None
         self.closing: Deferred[None] | None = None
         self.close_at_once = True
@@ -101,9 +101,9 @@ class FakeExchange:
             self.closing.callback(None)
         return self.closing
 
-    def invite(self, user: str) -> Any:
+    def invite(self, user: str, flow: Any = None) -> Any:
         """Return what the screen says to an INVITE for ``user``: None, or the status."""
-        refusal = self.screen(Request("INVITE", f"sip:{user}@127.0.0.1"))
+        refusal = self.screen(Request("INVITE", f"sip:{user}@127.0.0.1"), flow)
         return None if refusal is None else refusal[0]
 
     def call(self, user: str) -> FakeChannel:

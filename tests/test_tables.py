@@ -96,6 +96,13 @@ class CompletenessTests(SynchronousTestCase):
             inputs = type(next(iter(next(iter(machine.table.values())))))
             self.assertEqual(undecided(machine.table, states, inputs), [], machine.__qualname__)
 
+    def test_what_does_nothing_moves_nothing(self) -> None:
+        """`telephony.tables.ignored`: an input without outputs leaves the state; who moves, does something."""
+        for machine in every_machine():
+            for state, row in machine.table.items():
+                moved = [one for one, (target, outputs) in row.items() if not outputs and target is not state]
+                self.assertEqual(moved, [], (machine.__qualname__, state))
+
     def test_the_channels_table_decides_every_pair(self) -> None:
         """``api.md`` section 3: 14 states; each input leads to a state, or is a verb and refused."""
         from telephony.call.constants import State

@@ -23,6 +23,7 @@ from telephony.interfaces import Address
 from telephony.media.endpoint import Endpoint
 from telephony.rtp.ports import PortPair
 from telephony.rtp.session import RtpSession
+from telephony.sip.defence import UNLIMITED
 from telephony.sip.session import Session
 from telephony.sip.timers import Timers
 from telephony.sip.transaction import ClientTransaction, ServerTransaction
@@ -116,6 +117,8 @@ class NoiseTests(CallTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        # What the defence leaves unread would test nothing else.
+        self.exchange.user_agent.defence.configure(UNLIMITED)
         self.port = self.network.host(NOISE[0]).open_datagram_port(NOISE, self._heard)
         self.noise = Noise(self.seed, (SERVER, 5060), NOISE)
 

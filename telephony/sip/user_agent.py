@@ -24,6 +24,7 @@ from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address, Clock, Host
 from telephony.sip.answering import Refusal, note_source, refusal, way_back
 from telephony.sip.auth import Account, Authentication
+from telephony.sip.defence import Defence
 from telephony.sip.dialog import VIA_TO_COME, Dialog
 from telephony.sip.flow import Elsewhere, Flow, WayBack
 from telephony.sip.headers import NameAddr
@@ -112,6 +113,7 @@ class UserAgent:
         self.transactions = Transactions(host.clock, self.timers)
         self.transactions.widen, self.transactions.narrow = self.listeners.widen, self.listeners.narrow
         self._keep_alives = KeepAlives(host, self)
+        self.defence = Defence(host.clock, self.counters)
         #: By Call-ID and our tag.
         self._sessions: dict[tuple[str, str], Session] = {}
         self.finder = WayFinder(host, self.timers.lifetime, self.counters, self.listeners.transports, self._way_to)
@@ -159,6 +161,7 @@ class UserAgent:
             self._sessions.clear()
             self.transactions.close()
             self.finder.close()
+            self.defence.close()
             self._keep_alives.close()
             done = self.listeners.close()
             done.addCallback(self._all_closed)
@@ -317,8 +320,8 @@ class UserAgent:
             return
         try:
             if isinstance(message, Response):
-                self._take_response(message)
-            else:
+                self._take_response(message, flow)
+            elif not flow.reliable or not self.shuns(flow.remote):  # a datagram was asked about before it was parsed
                 self._take_request(message, flow)
         except Exception:
             # A fault of ours must cost one message, not the port. It is logged, and tests fail on it.
@@ -330,6 +333,12 @@ class UserAgent:
         self.counters["garbage"] += 1
         if isinstance(error.partial, Request):
             self._refuse_garbage(error.partial, flow, error)
+        else:
+            self.defence.offended(flow.remote[0], "garbage")
+
+    def shuns(self, remote: Address, response: bool = False) -> bool:
+        """See `Defence.shuns`."""
+        return self.defence.shuns(remote[0], response)
 
     def _refuse_garbage(self, request: Request, flow: TransportFlow, error: RemoteProtocolError) -> None:
         """Answer a request that can't be dealt with, statelessly; nothing is said to one without a usable Via."""
@@ -340,9 +349,9 @@ class UserAgent:
             back = way_back(request, flow)
         except RemoteProtocolError:
             return
-        self._reply(request, back, error.status)
+        self._refuse(request, back, flow, error.status)
 
-    def _take_response(self, response: Response) -> None:
+    def _take_response(self, response: Response, flow: TransportFlow) -> None:
         try:
             response.check()
         except RemoteProtocolError:
@@ -354,7 +363,10 @@ class UserAgent:
         if transaction is None or (via.host, via.port) not in self.listeners.sent_by:
             # A straggler of a transaction that is over, or a response that isn't ours (RFC 3261 18.1.2).
             self.counters["stray_responses"] += 1
+            self.defence.stray(flow.remote[0])
             return
+        if response.status >= 200:
+            self.defence.welcome(flow.remote[0])
         transaction.receive(response)
 
     def _take_request(self, request: Request, flow: TransportFlow) -> None:
@@ -382,7 +394,9 @@ class UserAgent:
         back = way_back(request, flow)
         if method == "CANCEL":
             assert isinstance(key, tuple)
-            self._take_cancel(request, (*key[:-1], "INVITE"), back)
+            self._take_cancel(request, (*key[:-1], "INVITE"), back, flow)
+            return
+        if request.to.tag is None and self._put_off(request, back, flow):
             return
         if len(self.transactions.server) >= MAX_TRANSACTIONS and method != "BYE":
             self._reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
@@ -395,23 +409,27 @@ class UserAgent:
         except RemoteProtocolError as error:  # a Require that can't be read
             refused = error.status, []
         if refused is not None:
-            self._reply(request, back, *refused)
+            self._refuse(request, back, flow, *refused)
             return
         tag = request.to.tag
         if tag is not None:
             session = self._sessions.get((request.call_id, tag))
             if session is None:
-                self._reply(request, back, 481)
+                self._refuse(request, back, flow, 481)
             else:
                 session.take(request, key, back)
         elif method == "INVITE":
             self._take_invite(request, key, back, flow)
         elif method == "OPTIONS":
-            self._reply(
-                request, back, 200, [("Allow", ALLOW), ("Accept", SDP), ("Supported", ", ".join(sorted(SUPPORTED)))]
+            self._refuse(
+                request,
+                back,
+                flow,
+                200,
+                [("Allow", ALLOW), ("Accept", SDP), ("Supported", ", ".join(sorted(SUPPORTED)))],
             )
         else:
-            self._reply(request, back, 481)  # BYE, INFO: only within a dialog
+            self._refuse(request, back, flow, 481)  # BYE, INFO: only within a dialog
 
     def _take_ack(self, request: Request) -> None:
         session = self._sessions.get((request.call_id, request.to.tag or ""))
@@ -420,11 +438,13 @@ class UserAgent:
         else:
             session.acknowledged(request)
 
-    def _take_cancel(self, request: Request, invite_key: tuple[object, ...], back: WayBack) -> None:
+    def _take_cancel(
+        self, request: Request, invite_key: tuple[object, ...], back: WayBack, flow: TransportFlow
+    ) -> None:
         """Answer a CANCEL by itself (RFC 3261 9.2), then let it do what it still can."""
         invite = self.transactions.server.get(invite_key)
         if invite is None:
-            self._reply(request, back, 481)
+            self._refuse(request, back, flow, 481)
             return
         self._reply(request, back, 200, tag=invite.to_tag)
         on_cancel, invite.on_cancel = invite.on_cancel, None
@@ -440,9 +460,10 @@ class UserAgent:
         if verdict is None and on_invite is None:
             verdict = 480, []
         if isinstance(verdict, tuple):
-            self._reply(request, back, *verdict)
+            self._refuse(request, back, flow, *verdict)
             return
         tag = self._token()
+        self.defence.look()
         transaction = self.transactions.accept(request, key, back)
         assert isinstance(transaction, InviteServerTransaction) and on_invite is not None
         try:
@@ -451,6 +472,7 @@ class UserAgent:
             transaction.respond(self._response(request, error.status, [], tag))
             return
         if verdict is not None:
+            self.defence.welcome(flow.remote[0])
             session.know(verdict)
         self._sessions[request.call_id, tag] = session
         try:
@@ -467,16 +489,45 @@ class UserAgent:
         assert self.on_register is not None
         missing = [tag for tag in request.require if tag not in SUPPORTED]
         if missing:
-            self._reply(request, back, 420, [("Unsupported", ", ".join(missing[:16]))])
+            self._refuse(request, back, flow, 420, [("Unsupported", ", ".join(missing[:16]))])
             return
         status, headers = self.on_register(request, flow)
         if status in (401, 403, 407):
-            self._reply(request, back, status, headers)
+            self._refuse(request, back, flow, status, headers)
         else:
+            if status < 300:
+                self.defence.welcome(flow.remote[0])
             # When it comes again it gets the same answer, although its nonce count is used up.
             self.transactions.accept(request, key, back).respond(
                 self._response(request, status, headers, self._token())
             )
+
+    def _put_off(self, request: Request, back: WayBack, flow: TransportFlow) -> bool:
+        """Deal with a request that begins something, when it is a scanner's or there is no room for it.
+
+        Nothing has been made for it, and little of it has been read.
+        """
+        defence, source = self.defence, flow.remote[0]
+        if defence.scans(source, request):
+            return True
+        if not defence.too_many(source) and not (request.method == "INVITE" and defence.late()):
+            return False
+        if defence.answers(source):
+            self._reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
+        return True
+
+    def _refuse(
+        self,
+        request: Request,
+        back: WayBack,
+        flow: TransportFlow,
+        status: int,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Answer somebody unknown without keeping anything, or be silent where that is better (`Defence.refused`)."""
+        stale = any(value.lower().find("stale=true") >= 0 for _name, value in headers)
+        if self.defence.refused(flow.remote[0], request, status, stale):
+            self._reply(request, back, status, headers)
 
     def _response(self, request: Request, status: int, headers: Sequence[tuple[str, str]], tag: str | None) -> Response:
         response = respond(request, status, None, tag)

@@ -45,6 +45,9 @@ class TransportUser(Protocol):
     def flows_needed(self) -> set[object]:
         """Return the flows of dialogs: their connections are kept however long nothing is said."""
 
+    def shuns(self, remote: Address, response: bool = False) -> bool:
+        """Tell whether what comes from an address is to be dropped unread; ``response``: it looks like one."""
+
     def stun_received(self, data: bytes, flow: TransportFlow) -> None:
         """Take a datagram that is STUN, not SIP (RFC 5626 8)."""
 

@@ -115,7 +115,7 @@ class TcpTransport:
     def accepted(self, remote: Address) -> TcpFlow | None:
         """Return the flow of a connection that came; None when there are too many."""
         most = MAX_CONNECTIONS if self.most is None else min(self.most, MAX_CONNECTIONS)
-        if self._closed or len(self._all) >= most or self._from[remote[0]] >= MAX_FROM_ONE:
+        if self._closed or self.user.shuns(remote) or len(self._all) >= most or self._from[remote[0]] >= MAX_FROM_ONE:
             self.user.counters["connections_refused"] += 1
             if not self._from[remote[0]]:
                 del self._from[remote[0]]

@@ -12,6 +12,9 @@ from telephony.sip.stun import is_stun
 from telephony.sip.transport.base import OwnAddress, TransportUser
 from telephony.trace.masking import masked
 
+#: What a response begins with.
+RESPONSE = b"SIP/"
+
 
 class UdpFlow:
     """Our port and one remote address. Cheap: made for each datagram, kept by whom it interests."""
@@ -83,6 +86,8 @@ class UdpTransport:
 
     def _received(self, data: bytes, source: Address) -> None:
         user = self._user
+        if user.shuns(source, data.startswith(RESPONSE)):
+            return
         flow = UdpFlow(self, source)
         if is_stun(data):
             user.stun_received(data, flow)

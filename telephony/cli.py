@@ -59,3 +59,26 @@ def demo(as_json: bool) -> None:
     from telephony.demo import main as run_demo
 
     sys.exit(run_demo(as_json=as_json))
+
+
+_FILE = click.Path(path_type=Path)
+
+
+@main.command()
+@click.argument("file", type=_FILE)
+@click.option("--app", type=_FILE, metavar="FILE", help="Run this application, in place of the recording's.")
+@click.option("--media", type=_FILE, metavar="DIR", help="Look for audio files here, in place of the recording's place.")
+@click.option("--debug", is_flag=True, help="Stop in pdb where the application's main begins.")
+@click.option("--as-test", is_flag=True, help="Write a regression test of the call, to OUT.py or to stdout.")
+@click.argument("out", type=_FILE, required=False, metavar="[OUT.py]")
+def replay(file: Path, app: Path | None, media: Path | None, debug: bool, as_test: bool, out: Path | None) -> None:
+    """Run a recorded call again, in simulated time, and show it beside what was recorded.
+
+    FILE is a recording: of `telephony trace CALL-ID --save FILE`, or one that the server has written of a call that
+    went wrong. Ends with status 0 when everything went the same way, with 1 when not, with 2 when nothing could be run.
+    """
+    from telephony.replay import main as run_replay
+
+    if out is not None and not as_test:
+        raise click.UsageError(f"{out} is where --as-test writes to; give --as-test, too.")
+    sys.exit(run_replay(file, application=app, media=media, debug=debug, as_test=as_test, out=out))

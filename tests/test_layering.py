@@ -58,6 +58,7 @@ EDGES = {
     "telephony.aio": 5,
     "telephony.server": 6,
     "telephony.demo": 7,
+    "telephony.replay": 7,
     "telephony.cli": 7,
     "telephony.__main__": 8,
     "telephony.testing": 6,
@@ -67,7 +68,7 @@ EDGES = {
 STRANGERS = [("telephony.sip", other) for other in ("telephony.rtp", "telephony.media", "telephony.codecs")]
 
 #: Of the product, only these commands use the test kit, and only inside the command.
-USERS_OF_TESTING = ("telephony.demo",)
+USERS_OF_TESTING = ("telephony.demo", "telephony.replay")
 
 
 def modules() -> dict[str, Path]:
@@ -178,7 +179,7 @@ class LayeringTests(SynchronousTestCase):
                 self.assertFalse(at_import and target.startswith("twisted.internet.reactor"), f"{path}:{line}")
 
     def test_testing_stays_outside(self) -> None:
-        """Of the product only the demo uses the test kit."""
+        """Of the product only these commands use the test kit."""
         for name, path in KNOWN.items():
             if within(name, "telephony.testing"):
                 continue

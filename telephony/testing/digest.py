@@ -86,7 +86,7 @@ class Credentials:
         self.challenges = 0
         self._random = random
         self._counts: Counter[str] = Counter()
-        self._known: dict[str, tuple[str, dict[str, str]]] = {}  # by realm: the field's name and the last challenge
+        self._known: dict[tuple[str, str], dict[str, str]] = {}  # the last challenge, by our field and the realm
 
     def answer(self, request: Request, response: Response, tried: set[str]) -> bool:
         """Sign ``request`` as the 401 or 407 to it wants; False when it can't be done, or was in vain before.
@@ -108,26 +108,30 @@ class Credentials:
             stale = challenge.get("stale", "").lower() == "true"
             if realm in tried and not stale:
                 return False
-            self._known[realm] = written, challenge
+            self._known[written, realm] = challenge
             done.add(realm)
             self.challenges += 1
         tried |= done
         if done:
             request.remove(written)
         for realm in sorted(done):
-            request.add(written, self._signed(request, self._known[realm][1]))
+            request.add(written, self._signed(request, self._known[written, realm]))
         return bool(done)
 
-    def sign(self, request: Request, realm: str) -> None:
-        """Sign a new request by the last challenge of a realm, with its nonce's next count; nothing without one."""
-        if realm in self._known and request.method not in NEVER:
-            written, challenge = self._known[realm]
-            request.set(written, self._signed(request, challenge))
+    def sign(self, request: Request, *, anew: bool = False) -> None:
+        """Sign a request by the last challenge of each realm, with its nonce's next count.
 
-    @property
-    def realms(self) -> list[str]:
-        """The realms that have challenged us."""
-        return list(self._known)
+        With ``anew`` only what is signed already, as it is to be sent again: a count is used once.
+        """
+        present = {name: request.has(name) for name in ("Authorization", "Proxy-Authorization")}
+        if request.method in NEVER or (not anew and any(present.values())):
+            return
+        for name in present:
+            if not anew or present[name]:
+                request.remove(name)
+                for (written, _), challenge in self._known.items():
+                    if written == name:
+                        request.add(name, self._signed(request, challenge))
 
     def _signed(self, request: Request, challenge: dict[str, str]) -> str:
         realm, nonce = challenge["realm"], challenge["nonce"]
@@ -200,10 +204,13 @@ class Challenger:
         self._seconds = seconds
         self._nonces: dict[str, _Nonce] = {}
 
-    def user(self, request: Request) -> str | None:
-        """Return who has signed the request; None for nobody, or not rightly."""
-        name, _ = self._judge(request)
-        return name
+    def user_of(self, request: Request) -> str | None:
+        """Return whom a request claims to be from, which `refusal` has let through; None for nobody."""
+        for text in request.get_all("Authorization" if self.status == 401 else "Proxy-Authorization"):
+            given = fields_of(text)
+            if given is not None and given.get("realm") == self.realm:
+                return given.get("username")
+        return None
 
     def refusal(self, request: Request, to_tag: str | None = None) -> Response | None:
         """Return the challenge that a request gets; None where its credentials are right, or it can't have any."""

@@ -13,10 +13,10 @@ from __future__ import annotations
 import errno
 import random
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from socket import EAI_NONAME, gaierror
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 import attrs
@@ -27,6 +27,9 @@ from telephony.interfaces import Address, Answer, DatagramReceived, Record, Reco
 from telephony.testing.clock import SimulatedClock
 from telephony.testing.streams import Attempt, SimulatedListener, SimulatedStream
 from telephony.trace.events import TraceEvent
+
+if TYPE_CHECKING:
+    from telephony.testing.registrar import Registrar
 
 T = TypeVar("T")
 
@@ -291,6 +294,12 @@ class SimulatedNetwork:
         if name is not None:
             self.names[name.lower()] = list(known.addresses)
         return known
+
+    def registrar(self, ip: str, users: Mapping[str, str], *, name: str | None = None, **settings: Any) -> Registrar:
+        """Return a registrar and proxy on a host of its own, port 5060; for the ``settings`` see `Registrar`."""
+        from telephony.testing.registrar import Registrar
+
+        return Registrar(self.host(ip, name=name), (ip, 5060), users, **settings)
 
     def link(self, source: str, destination: str, *, both: bool = True, **settings: Any) -> Link:
         """Set what the link between two IP addresses is like, from now on; see `Link` for the ``settings``.

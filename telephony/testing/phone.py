@@ -21,6 +21,7 @@ from telephony.testing.clock import NeverHappened
 from telephony.testing.digest import Challenger, Credentials
 from telephony.testing.phone_call import ALLOW, CallState, Headers, PhoneCall
 from telephony.testing.phone_refer import Replaced, answer_replaces
+from telephony.testing.phone_registration import Registration
 from telephony.testing.phone_sending import Sending
 from telephony.testing.phone_timer import TimerWish
 from telephony.testing.quirks import Quirks
@@ -112,6 +113,7 @@ class Phone:
         self.reliable = reliable
         self.session_timer = TimerWish(session_timer) if isinstance(session_timer, int) else session_timer
         self.refer = refer
+        self.registration: Registration | None = None
         self.quirks = quirks or Quirks()
         self.challenger: Challenger | None = None
         """Who challenges what comes, but for ACK and CANCEL; None for nobody. See `demand`."""
@@ -193,7 +195,8 @@ class Phone:
         invite.add("Via", self.wire.via(transport))
         invite.add("Max-Forwards", "70")
         host, port = self.address
-        own = from_uri or f"sip:{self.name}@{format_host(host)}:{port}"
+        registered = None if self.registration is None else self.registration.aor
+        own = from_uri or registered or f"sip:{self.name}@{format_host(host)}:{port}"
         invite.add("From", f'"{self.name}" <{own}>;tag={self.token()}')
         invite.add("To", f"<{uri}>")
         invite.add("Call-ID", f"{self.token()}@{format_host(host)}")
@@ -264,6 +267,35 @@ class Phone:
         """
         others = [call for call in self.calls if call is not replaces and call.alive]
         return (others[-1] if others else self.call).transfer(to, replaces=replaces, headers=headers)
+
+    def register(
+        self,
+        server: str,
+        password: str | None = None,
+        *,
+        username: str | None = None,
+        expires: int = 3600,
+        keep: bool = True,
+        keep_alive: float = 0.0,
+    ) -> Deferred[int]:
+        """Register at a SIP URI, and keep it up; fires with the final status of the first REGISTER, 0 for none.
+
+        From then on its calls come From the address that is registered. ``password`` (and ``username``) answer
+        challenges, in calls too. ``keep=False`` lets the binding run out; ``keep_alive`` sends CRLFs to the registrar
+        so often, in seconds.
+        """
+        if password is not None:
+            self.sending.credentials = Credentials(username or self.name, password, self.host.random)
+        if self.registration is not None:
+            self.registration.stop()
+        self.registration = Registration(self, server, expires, keep=keep, keep_alive=keep_alive)
+        return self.registration.send()
+
+    def unregister(self) -> Deferred[int]:
+        """End the registration; fires with the final status. AssertionError when there was none."""
+        if self.registration is None:
+            raise AssertionError(f"{self.name} has never registered")
+        return self.registration.send(0)
 
     def demand(self, users: Mapping[str, str], **details: Any) -> Challenger:
         """Challenge whatever comes from now on but ACK and CANCEL; ``users`` are passwords by name.
@@ -540,6 +572,8 @@ class Phone:
                 self.complain(f"CANCEL: {name} is not the INVITE's (9.1)")
         if request.uri != meant.uri or request.cseq.number != meant.cseq.number:
             self.complain("CANCEL: Request-URI or CSeq number is not the INVITE's (9.1)")
+        if len(request.vias) not in (1, len(meant.vias)):
+            self.complain("CANCEL: it has exactly one Via, and those of stateless proxies (9.1, 16.11)")
         if invite.status == 0:
             self.complain("CANCEL: before any provisional response (9.1)")
         for call in self.calls:
@@ -571,6 +605,8 @@ class Phone:
         """Drop everything at once, saying nothing to anybody; fires when its ports are free."""
         for call in self.calls:
             call.forget()
+        if self.registration is not None:
+            self.registration.stop()
         for wait in list(self._waits):
             self._given_up(wait)
         for timer in [*self._timers, *([self._look] if self._look else [])]:

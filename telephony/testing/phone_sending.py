@@ -74,10 +74,8 @@ class Sending:
             )
             began(again, client)
 
-        signed = request.has("Authorization") or request.has("Proxy-Authorization")
-        if self.eager and self.credentials is not None and not signed:
-            for realm in self.credentials.realms:
-                self.credentials.sign(request, realm)
+        if self.eager and self.credentials is not None:
+            self.credentials.sign(request)
         return self.wire.begin(request, way, came)
 
     def _amended(
@@ -87,4 +85,8 @@ class Sending:
         if response.status in (401, 407):
             signed = self.credentials is not None and self.credentials.answer(again, response, tried)
             return again if signed else None
-        return again if amend(again, response) else None
+        if not amend(again, response):
+            return None
+        if self.credentials is not None:
+            self.credentials.sign(again, anew=True)
+        return again

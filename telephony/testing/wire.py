@@ -351,6 +351,16 @@ class Wire:
         if data is not None:
             self.transmit(message, data, way)
 
+    def keep_open(self, way: Way) -> None:
+        """Send what only keeps a way open: CRLF twice (RFC 5626 3.5.1), over UDP too, as phones do."""
+        stream = self.streams.get(way.remote)
+        if self.closed:
+            return
+        if way.transport == "UDP":
+            self._port.send(b"\r\n\r\n", way.remote)
+        elif stream is not None:
+            stream.send(b"\r\n\r\n")
+
     def encoded(self, message: Message) -> bytes | None:
         """Return the bytes to send, None where a quirk swallows them."""
         alter = self.user.quirks.alter

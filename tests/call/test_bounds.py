@@ -15,11 +15,17 @@ from telephony.call.channel import CallChannel
 from telephony.call.constants import Cause, State, TransferCause, Word, transfer_cause_of_status
 from telephony.call.details import Details
 from telephony.call.exchange import Exchange, parse_listener
+from telephony.call.leg import Leg
 from telephony.call.resources import JobCause, JobState, TonePlayer
 from telephony.call.states import REFUSED, TABLE, VERBS, Input
 from telephony.call.transfer import Transfer, TransferInput, TransferState
 from telephony.call.verbs import is_verb
 from telephony.errors import Error
+from telephony.interfaces import Address
+from telephony.sdp.negotiation import Negotiation
+from telephony.sip.message import Message, Request, respond
+from telephony.sip.parser import parse_message
+from telephony.testing.case import SERVER
 from tests.call.scene import Scene
 
 
@@ -207,6 +213,42 @@ class CallTests(Scene):
         self.assertIs(self.run_until(verb, 5), State.IDLE)
         self.assertEqual((out.cause(), out.Details.raw_cause), (Cause.FAILED, 0))
         self.assertTrue(out.Details.raw_reason)
+
+    def test_early_answer_without_tags(self) -> None:
+        """RFC 3261 12.1.2, R20: a peer of RFC 2543's time has no tags; its 183's SDP is the answer."""
+        inbox: list[Message] = []
+
+        def received(data: bytes, _source: Address) -> None:
+            message = parse_message(data)
+            assert message is not None
+            inbox.append(message)
+
+        port = self.network.host("10.0.0.77").open_datagram_port(("10.0.0.77", 5060), received)
+        out = self.extra_channel()
+        verb = out.call("sip:old@10.0.0.77")
+        self.run_until(lambda: inbox, 5)
+        invite = inbox[0]
+        assert isinstance(invite, Request)
+        for status, body in ((183, Negotiation("10.0.0.77", 7000, 1).offered(invite.body)[0]), (200, b"")):
+            response = respond(invite, status)
+            response.set("Contact", "<sip:old@10.0.0.77>")
+            response.set("Content-Type", "application/sdp")
+            response.body = body
+            port.send(response.to_bytes(), (SERVER, 5060))
+        self.assertIs(self.run_until(verb, 5), State.ANSWERED)
+        self.successResultOf(out.hang_up())
+        self.advance(0.1)
+        bye = inbox[-1]
+        assert isinstance(bye, Request)
+        self.assertEqual(bye.method, "BYE")
+        port.send(respond(bye, 200).to_bytes(), (SERVER, 5060))
+        self.advance(0.1)
+        port.close()
+
+    def test_leg_that_has_no_dialog_yet(self) -> None:
+        """Leg.end: it always promises, and with nothing to send it fires at once."""
+        out = self.extra_channel()
+        self.assertIsNone(self.successResultOf(Leg(self.exchange, out).end()))
 
     def test_refused_call_gives_its_port_back(self) -> None:
         """transfer.md I4: nothing of a call that was refused is left: its RTP port is closed at once."""

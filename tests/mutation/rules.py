@@ -57,12 +57,7 @@ RULES = (
         "direction of a hold answer",
         "R24: sendonly is answered recvonly, inactive inactive (RFC 3264 6.1)",
         "telephony/sdp/negotiation.py",
-        (
-            (
-                "self._audio(session.media[index].protocol, types, agreed.direction)",
-                "self._audio(session.media[index].protocol, types, direction)",
-            ),
-        ),
+        (("types, agreed.direction", "types, direction"),),
     ),
     Rule(
         "DTMF dedupe",

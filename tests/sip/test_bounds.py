@@ -131,11 +131,13 @@ class TransactionTests(SynchronousTestCase):
     def test_over_is_over(self) -> None:
         """RFC 3261 figures 6 and 8: a transaction whose last timer has run is terminated."""
         lonely = self.all.start(request("BYE"), self.line)
+        trying = self.all.start(request("BYE", "z9hG4bKc"), self.line)
+        trying.receive(respond(trying.request, 100))
         made = request("INFO", "z9hG4bKb")
         answered = self.all.accept(made, server_key(made), self.line)
         answered.respond(respond(made, 200, to_tag="b"))
         self.pass_time(33)
-        self.assertIs(lonely.state, ClientState.TERMINATED)
+        self.assertEqual((lonely.state, trying.state), (ClientState.TERMINATED, ClientState.TERMINATED))
         self.assertIs(answered.state, ServerState.TERMINATED)
 
     def test_nothing_is_sent_once_closed(self) -> None:

@@ -191,7 +191,18 @@ class Offers:
 class Attempt:
     """One request of ours under way. Lives on after its session's end, to acknowledge what still comes."""
 
-    __slots__ = ("_ack", "_cancelled", "_done", "_sending", "_session", "_watched", "method", "offers", "request", "wish")
+    __slots__ = (
+        "_ack",
+        "_cancelled",
+        "_done",
+        "_sending",
+        "_session",
+        "_watched",
+        "method",
+        "offers",
+        "request",
+        "wish",
+    )
 
     def __init__(self, session: Session, wish: Wish, request: Request) -> None:
         self._session = session

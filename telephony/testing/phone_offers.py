@@ -144,6 +144,7 @@ class Offers:
             server.respond(refused)
             return
         if quirks.refuse_reinvite:
+            call.media.see_refused(request.body)
             server.reply(quirks.refuse_reinvite)
             return
         short = call.timer.too_short(request)

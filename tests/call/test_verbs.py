@@ -486,7 +486,7 @@ class HangupOrErrorTests(Scene):
         rows: list[tuple[Deferred[object], str]] = [
             (out.ring(), "CALL_INCOMING, RING_INCOMING"),
             (out.answer(), "CALL_INCOMING, RING_INCOMING"),
-            (out.reject(), "CALL_INCOMING, RING_INCOMING, ANSWERED, ERROR"),
+            (out.reject(), "CALL_INCOMING, RING_INCOMING, ANSWERED, HOLDING, ON_HOLD, ERROR"),
             (out.connect(other), "ANSWERED"),
             (out.disconnect(), "ANSWERED"),
             (out.retrievable_transfer(other, self.bob.uri), "ANSWERED"),

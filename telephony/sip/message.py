@@ -388,6 +388,9 @@ class Message:
         if self.version != VERSION:
             raise RemoteProtocolError(f"{excerpt(self.version)} is not spoken here: {VERSION} is", 505)
         self.via  # noqa: B018 - each of these raises what is wrong with it
+        via = self._fields["via"]
+        if type(via) is str and "," in via:
+            self.vias  # noqa: B018 - a list, of which each element has to be one (RFC 4475 3.1.2.1)
         self.from_  # noqa: B018
         self.to  # noqa: B018
         self.call_id  # noqa: B018

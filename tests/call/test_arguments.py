@@ -450,8 +450,6 @@ class NotBuiltYetTests(Scene):
                 (None, "blue"),
                 "connect()",
             ),
-            "hold": ("(music=None)", (), "FilePlayer"),
-            "resume": ("()", (), "FilePlayer"),
             "blind_transfer": ("(call_to, seconds_timeout=120)", ("x",), "retrievable_transfer()"),
             "attended_transfer": ("(other_call, seconds_timeout=120)", (None,), "retrievable_transfer()"),
             "wait_for_answer_machine": (

@@ -12,6 +12,7 @@ import attrs
 
 from telephony.sip.auth import Account
 from telephony.sip.headers import NameAddr
+from telephony.sip.identity import Identity
 from telephony.sip.registrar import BindingWays
 from telephony.sip.uri import SipUri, TelUri
 
@@ -23,7 +24,7 @@ class Destination:
     ``routes`` is the route set of the INVITE, ``headers`` are its fields beside the application's, ``account`` answers
     challenges. ``near`` are the phones of who has signed in here. ``refusal`` is a status and its text when it is known
     already that the call can't be made; nothing is sent then. ``codecs``, as SDP names them, stand in place of the
-    server's where the application names none.
+    server's where the application names none. ``identity`` says which trunk or phone it is.
     """
 
     uri: SipUri
@@ -34,6 +35,7 @@ class Destination:
     near: BindingWays | None = None
     refusal: tuple[int, str] | None = None
     codecs: tuple[str, ...] = ()
+    identity: Identity | None = None
 
     @property
     def first_hop(self) -> SipUri:

@@ -28,6 +28,7 @@ from telephony.media.clock import MediaClock
 from telephony.media.tones import ToneManager
 from telephony.rtp.ports import NoPorts, PortPool
 from telephony.sdp.negotiation import Securing
+from telephony.sip.defence import Limits
 from telephony.sip.flow import Flow
 from telephony.sip.identity import Identity
 from telephony.sip.incoming import IncomingSession
@@ -60,7 +61,8 @@ class Exchange:
 
     ``tls`` is what ``tls:`` listeners and ``sips:`` calls need. ``srtp`` says what becomes of SRTP (RFC 4568): with
     ``"secure"`` it is offered where the signalling is TLS, and taken wherever it is offered; ``"always"`` refuses plain
-    RTP, ``"never"`` SRTP. ``most_connections`` limits the connections of each TCP or TLS listener.
+    RTP, ``"never"`` SRTP. ``most_connections`` limits the connections of each TCP or TLS listener,
+    ``limits`` what strangers may send.
     """
 
     log = Logger()
@@ -83,6 +85,7 @@ class Exchange:
         tls: TlsIdentity | None = None,
         srtp: Literal["never", "secure", "always"] = "secure",
         most_connections: int | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self.host = host
         self.srtp = srtp
@@ -106,6 +109,8 @@ class Exchange:
             session_expires=session_expires,
             min_se=min_se,
         )
+        if limits is not None:
+            self.user_agent.defence.configure(limits)
         self.user_agent.on_invite = self._arrived
         self.user_agent.screen = self._screened
         self.on_call: Callable[[CallChannel], None] | None = None
@@ -146,6 +151,24 @@ class Exchange:
         got = self.user_agent.listen(transport, address)
         self._listeners.append((transport, got))
         return got
+
+    @property
+    def listeners(self) -> tuple[tuple[str, Address], ...]:
+        """The transports and addresses that it listens at."""
+        return tuple(self._listeners)
+
+    def is_ours(self, address: str) -> bool:
+        """Tell whether an IP address is one that this exchange is reached at."""
+        if address == self._advertise or any(host == address for _transport, (host, _port) in self._listeners):
+            return True
+        same = [host for _transport, (host, _port) in self._listeners if (":" in host) == (":" in address)]
+        if not any(ip_address(host).is_unspecified for host in same):
+            return False
+        try:
+            # A packet to an address of one's own leaves from that address.
+            return self.host.source_address((address, 9)) == address
+        except OSError:
+            return False
 
     @property
     def default_from(self) -> str:

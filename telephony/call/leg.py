@@ -258,6 +258,7 @@ class Leg:
             account=destination.account,
             near=destination.near,
         )
+        self.session.identity = destination.identity
         assert self.owner is not None
         self.owner.leg_placed(self.session.call_id)
 

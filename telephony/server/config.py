@@ -21,6 +21,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
+from telephony.call.dialling import read_pattern
 from telephony.call.exchange import parse_listener
 from telephony.errors import Error
 from telephony.reception import check_match
@@ -39,6 +40,8 @@ from telephony.server.checks import (
     truth,
     whole,
 )
+from telephony.server.lines_config import PhoneSection, TrunkSection, domains, phone_problems, trunk_problems
+from telephony.sip.defence import Limits
 from telephony.sip.transport.tls import (
     ClientCertificate,
     TlsError,
@@ -63,10 +66,8 @@ _OPTION_OF = {
 LATER = {
     "console": "the web console is",
     "metrics": "metrics are",
-    "phone": "registered phones are",
-    "proxy": "outbound proxies are",
+    "proxy": "proxies of a section of their own (a [[trunk]] has outbound_proxy) are",
     "recording": "recordings in a database are",
-    "trunk": "trunks are",
     "web": "the web service is",
     "webrtc": "signed-in browsers are",
 }
@@ -176,6 +177,20 @@ def _match(value: Any, files: Files) -> str:
         raise Refused(str(error)) from error
 
 
+def _patterns(value: Any, _files: Files) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise Refused(f'{value!r} is no list of patterns; write it like ["+49*", "sip:*@example.org"]')
+    refused = []
+    for index, one in enumerate(value):
+        try:
+            read_pattern(a_text(one, _files))
+        except (Error, Refused) as error:
+            refused.append(Refused(str(error), index))
+    if refused:
+        raise ExceptionGroup("patterns", refused)
+    return tuple(value)
+
+
 def _refer(value: Any, _files: Files) -> str:
     if value == "follow":
         raise Refused("'follow' is not built yet; what exists: 'refuse'")
@@ -191,6 +206,7 @@ class SipSection:
 
     listen: tuple[str, ...] = attrs.field(default=("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"), metadata=by(_listen))
     advertise: str | None = attrs.field(default=None, metadata=by(_advertise))
+    domains: tuple[str, ...] = attrs.field(default=(), metadata=by(domains))
 
     @property
     def loopback_only(self) -> bool:
@@ -238,6 +254,19 @@ class LimitsSection:
     max_calls: int = attrs.field(default=1000, metadata=by(whole(1, 100_000)))
     call_seconds: float = attrs.field(default=14400.0, metadata=by(in_seconds(1, 31_536_000)))
     drain_seconds: float = attrs.field(default=30.0, metadata=by(in_seconds(0, 86_400)))
+    source_requests_per_second: int = attrs.field(default=20, metadata=by(whole(1, 1_000_000)))
+    requests_per_second: int = attrs.field(default=500, metadata=by(whole(1, 1_000_000)))
+    ban_after: int = attrs.field(default=10, metadata=by(whole(0, 1_000_000)))
+    ban_seconds: float = attrs.field(default=600.0, metadata=by(in_seconds(1, 31_536_000)))
+
+    def of_strangers(self) -> Limits:
+        """Return what the user agent keeps strangers to."""
+        return Limits(
+            source_requests_per_second=self.source_requests_per_second,
+            requests_per_second=self.requests_per_second,
+            ban_after=self.ban_after,
+            ban_seconds=self.ban_seconds,
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -281,8 +310,12 @@ class Service:
     parameters: str = attrs.field(default="", metadata=by(a_text))
     extra_channels: int = attrs.field(default=1, metadata=by(whole(0, 3)))
     max_calls: int | None = attrs.field(default=None, metadata=by(whole(1, 100_000)))
+    allow_dial: tuple[str, ...] | None = attrs.field(default=None, metadata=by(_patterns))
+    deny_dial: tuple[str, ...] = attrs.field(default=(), metadata=by(_patterns))
+    max_outbound: int | None = attrs.field(default=None, metadata=by(whole(0, 100_000)))
     refer: str = attrs.field(default="refuse", metadata=by(_refer))
     public: bool = attrs.field(default=False, metadata=by(truth))
+    trunk: str | None = attrs.field(default=None, metadata=by(a_name))
 
 
 @attrs.frozen(kw_only=True)
@@ -297,11 +330,18 @@ class Configuration:
     records: RecordsSection = attrs.field(factory=RecordsSection)
     trace: TraceSection = attrs.field(factory=TraceSection)
     services: tuple[Service, ...] = ()
+    trunks: tuple[TrunkSection, ...] = ()
+    phones: tuple[PhoneSection, ...] = ()
     public: bool = False
 
+    @property
+    def open(self) -> bool:
+        """Whether anybody may call every service: as on a server for loopback only, that the world has no way to."""
+        return self.public or (self.sip.loopback_only and self.sip.advertise is None and not self.trunks)
+
     def admits(self, service: Service) -> bool:
-        """Tell whether anybody may call ``service``: as a loopback-only server is open, unless it advertises itself."""
-        return self.public or service.public or (self.sip.loopback_only and self.sip.advertise is None)
+        """Tell whether anybody may call ``service``; trunks and signed-in phones always may."""
+        return self.open or service.public
 
     @property
     def warnings(self) -> list[str]:
@@ -409,23 +449,34 @@ def _structure(source: str, told: dict[str, Any], files: Files, public: bool) ->
             section = _DEFAULT_PATHS.get(name, {}) | section
         parts[name] = _section(converter, kind, section, name, problems)
     services = _services(converter, told.get("service", []), problems)
-    known = [*_SECTIONS, "service"]
+    trunks = _listed(converter, TrunkSection, told.get("trunk", []), "trunk", problems)
+    phones = _listed(converter, PhoneSection, told.get("phone", []), "phone", problems)
+    problems += [*trunk_problems(trunks), *phone_problems(phones), *_unknown_trunks(services, trunks)]
+    known = [*_SECTIONS, "service", "trunk", "phone"]
     for name in told:
         if name in LATER:
             problems.append(Problem(name, f"{LATER[name]} not built yet; what exists: {', '.join(known)}"))
         elif name not in known:
             problems.append(Problem(name, _unknown(name, known)))
-    if services or not told.get("service"):  # of services that can't be used, whether one is public can't be told
+    # Of services that can't be used, whether one is public can't be told.
+    if (services or not told.get("service")) and not told.get("trunk") and not told.get("phone"):
         problems += _admission(parts["sip"], services, public)
     problems += _tls(parts["sip"], parts["tls"])
     if problems:
         raise ConfigurationError(source, problems)
-    return Configuration(services=tuple(services), public=public, **parts)
+    return Configuration(
+        services=tuple(services),
+        trunks=tuple(one for one in trunks if one is not None),
+        phones=tuple(one for one in phones if one is not None),
+        public=public,
+        **parts,
+    )
 
 
 def _section(converter: cattrs.Converter, kind: type[C], told: Any, where: str, problems: list[Problem]) -> C | None:
     if not isinstance(told, dict):
-        problems.append(Problem(where, f"{told!r} is no table; write its keys under [{where}]"))
+        # What stands there is not shown: it may be a password.
+        problems.append(Problem(where, f"is no table; write its keys under [{where.partition('[')[0]}]"))
         return None
     try:
         return converter.structure(told, kind)
@@ -464,6 +515,29 @@ def _services(converter: cattrs.Converter, told: Any, problems: list[Problem]) -
     return services
 
 
+def _listed(
+    converter: cattrs.Converter, kind: type[C], told: Any, where: str, problems: list[Problem]
+) -> list[C | None]:
+    """Read the tables of a list; None stands for one that can't be used."""
+    if not isinstance(told, list):
+        problems.append(Problem(where, f"is no list; write each {where} under [[{where}]], in double brackets"))
+        return []
+    return [_section(converter, kind, one, f"{where}[{index}]", problems) for index, one in enumerate(told)]
+
+
+def _unknown_trunks(services: Sequence[Service], trunks: Sequence[TrunkSection | None]) -> list[Problem]:
+    """Find the services that name a trunk which isn't there."""
+    names = [one.name for one in trunks if one is not None]
+    if len(names) < len(trunks):
+        return []  # of trunks that can't be read, the names aren't known either
+    known = f"there are {', '.join(map(repr, names))}" if names else "there is no [[trunk]]"
+    return [
+        Problem(f"service[{index}].trunk", f"{one.trunk!r} is no trunk; {known}")
+        for index, one in enumerate(services)
+        if one.trunk is not None and one.trunk not in names
+    ]
+
+
 def _admission(sip: SipSection | None, services: Iterable[Service], public: bool) -> list[Problem]:
     """Refuse a server that others can reach and that would admit nobody."""
     if sip is None or public or any(one.public for one in services):
@@ -471,7 +545,10 @@ def _admission(sip: SipSection | None, services: Iterable[Service], public: bool
     if sip.loopback_only and sip.advertise is None:
         return []
     why = "the server listens beyond loopback" if not sip.loopback_only else "the server advertises itself"
-    text = f"{why} and admits nobody; set public = true for a service, or give --public for all of them"
+    text = (
+        f"{why} and admits nobody; write a [[trunk]] or a [[phone]], set public = true for a service, "
+        "or give --public for all of them"
+    )
     return [Problem("sip.listen" if not sip.loopback_only else "sip.advertise", text)]
 
 
@@ -494,7 +571,7 @@ def _tls(sip: SipSection | None, tls: TlsSection | None) -> list[Problem]:
 def _converter(files: Files) -> cattrs.Converter:
     """Make the converter whose every key is checked by its own check."""
     converter = cattrs.Converter(detailed_validation=True, forbid_extra_keys=True)
-    for kind in (*_SECTIONS.values(), Service):
+    for kind in (*_SECTIONS.values(), Service, TrunkSection, PhoneSection):
 
         def hook(check: Check) -> Callable[[Any, Any], Any]:
             return lambda value, _type: check(value, files)

@@ -25,12 +25,14 @@ from telephony.call.exchange import Exchange, parse_listener
 from telephony.call.recorder import NotedRandom, Recorder
 from telephony.errors import Error
 from telephony.host import family_of
-from telephony.interfaces import Host
+from telephony.interfaces import Address, Host
 from telephony.reception import listen_on
 from telephony.runner import ReactorRunner
 from telephony.server.config import Configuration, configuration_of, load_configuration
+from telephony.server.control import ControlSocket, default_path
 from telephony.server.drain import Phase
 from telephony.server.switchboard import Switchboard
+from telephony.server.tracing import TraceCommand
 
 _log = Logger()
 
@@ -121,6 +123,8 @@ class TelephonyService(service.Service):
         self._reactor = reactor
         self._make_exchange = make_exchange if make_exchange is not None else exchange_for
         self._signals: SignalWatch | None = None
+        self._address: tuple[str, Address] | None = None
+        self._control: ControlSocket | None = None
         self.exchange: Exchange | None = None
         self.switchboard: Switchboard | None = None
 
@@ -140,6 +144,7 @@ class TelephonyService(service.Service):
         self.switchboard = Switchboard(self._configuration, self.exchange, ReactorRunner(self._reactor))
         for text in self._configuration.sip.listen:
             host, port = listen_on(self.exchange, text)
+            self._address = self._address or (text.partition(":")[0].lower(), (host, port))
             _log.info("Listening on {transport} {host} port {port}", transport=text[:3], host=host, port=port)
 
     def startService(self) -> None:  # noqa: N802 - Twisted's name
@@ -148,11 +153,14 @@ class TelephonyService(service.Service):
         assert self.switchboard is not None
         for warning in self._configuration.warnings:
             _log.warn("{warning}", warning=warning)
+        assert self.switchboard is not None
+        self.switchboard.start()
         for one in self._configuration.services:
             who = f"calls to {one.match!r}" if one.match is not None else "outbound, nothing starts it yet"
             _log.info(
                 "Service {name}: {who}, {application}", name=one.name, who=who, application=str(one.application.path)
             )
+        self._open_control()
         self._signals = SignalWatch(self._reactor, self.switchboard)
         # After the reactor has installed its own.
         self._reactor.callWhenRunning(self._signals.install)
@@ -162,7 +170,24 @@ class TelephonyService(service.Service):
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """End at once what a drain has not ended yet; fires when every call is over and the records are written."""
         super().stopService()  # type: ignore[no-untyped-call]
+        if self._control is not None:
+            self._control.close()
         return succeed(None) if self.switchboard is None else self.switchboard.hang_up()
+
+    def _open_control(self) -> None:
+        """Let commands on this machine ask this server. One that can't be asked serves all the same."""
+        said = self._configuration.trace.control
+        if said == "off" or self.exchange is None or self._address is None:
+            return
+        # Made here, as the user that the server runs as.
+        path = default_path(self._configuration.records.file, *self._address) if said is None else Path(said)
+        control = ControlSocket(self._reactor, path, {"trace": TraceCommand(self.exchange.recorder)})
+        try:
+            control.open()
+        except Error as error:
+            _log.error("{error}", error=str(error))
+            return
+        self._control = control
 
 
 class SignalWatch:
@@ -222,6 +247,7 @@ def exchange_for(host: Host, configuration: Configuration) -> Exchange:
         media_directory=configuration.media.directory,
         max_calls=configuration.limits.max_calls * legs,
         call_seconds=configuration.limits.call_seconds,
+        limits=configuration.limits.of_strangers(),
     )
 
 

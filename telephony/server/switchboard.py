@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from telephony.call.channel import CallChannel
+from telephony.call.dialling import DialRules
 from telephony.call.exchange import Exchange
 from telephony.errors import Error
 from telephony.reception import RETRY_AFTER, Refusal, best_match, called_user, user_called_on
@@ -22,9 +23,11 @@ from telephony.server.applications import Direction
 from telephony.server.config import Configuration, Service
 from telephony.server.drain import Drain, DrainInput, Phase
 from telephony.server.instance import Instance
+from telephony.server.lines import Lines
 from telephony.server.recordings import RecordingFiles, facts_of, outcome_of
 from telephony.server.records import Record, RecordFile, ReturnCode
 from telephony.sip.flow import Flow
+from telephony.sip.identity import Identity
 from telephony.sip.message import Request
 
 
@@ -50,6 +53,11 @@ class Switchboard:
         self._wall = wall
         self._inbound = configuration.inbound
         self._running: Counter[str] = Counter()
+        #: One for each service, whose calls are counted by it.
+        self._dial_rules = {
+            one.name: DialRules(one.name, one.allow_dial, one.deny_dial, one.max_outbound)
+            for one in configuration.services
+        }
         self._records = RecordFile(exchange.host, configuration.records.file)
         self._recordings = RecordingFiles(exchange.host, configuration.trace.directory, configuration.trace.keep)
         self._closed: Deferred[None] | None = None
@@ -57,26 +65,36 @@ class Switchboard:
         self.instances: dict[str, Instance] = {}
         """What runs now, by instance id."""
         self.drain = Drain(exchange.host.clock, configuration.limits.drain_seconds, self)
+        self.lines = Lines(configuration, exchange)
+        """The trunks and phones."""
         exchange.screen = self.screen
         exchange.on_call = self.arrived
 
+    def start(self) -> None:
+        """Register trunks; the exchange listens already."""
+        self.lines.start()
+
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def screen(self, request: Request, flow: Flow) -> Refusal | None:
+    def screen(self, request: Request, flow: Flow) -> Refusal | Identity | None:
         """Refuse what can't get in, before a channel or a thread is taken for it.
 
-        503 with Retry-After while the server ends or is full, 404 for a user part that no service takes, 403 for a
-        service that isn't open to the public.
+        503 with Retry-After while the server ends or is full; 404 for a user part that no service takes; 401 for who
+        claims to be a phone of ours; 403 for everybody else who may not call, whether there is such a service or not.
         """
         if self.drain.state is not Phase.OPEN:
             return 503, [("Retry-After", str(max(1, round(self._configuration.limits.drain_seconds))))]
         pattern = best_match(self._inbound, called_user(request))
-        if pattern is None:
-            return 404, []
-        service = self._inbound[pattern]
-        if not self._configuration.admits(service):
+        service = None if pattern is None else self._inbound[pattern]
+        admitted = self._configuration.open if service is None else self._configuration.admits(service)
+        caller = self.lines.identify(request, flow, ask=not admitted)
+        if isinstance(caller, tuple):
+            return caller
+        if caller is None and not admitted:
             return 403, []
-        return (503, [RETRY_AFTER]) if self._full(service) else None
+        if service is None:
+            return 404, []
+        return (503, [RETRY_AFTER]) if self._full(service) else caller
 
     def arrived(self, channel: CallChannel) -> None:
         """Start an instance for a call that passed `screen`."""
@@ -117,6 +135,10 @@ class Switchboard:
     def _start(self, service: Service, channel: CallChannel, direction: Direction, parameters: str) -> str:
         host = self._exchange.host
         channel.ExtraChannel.extend(self._exchange.channel() for _ in range(service.extra_channels))
+        for one in (channel, *channel.ExtraChannel):
+            one.dial_rules = self._dial_rules[service.name]
+        for one in (channel, *channel.ExtraChannel):
+            one.trunk = service.trunk
         instance = Instance(
             self.instance_id(),
             service,
@@ -193,6 +215,7 @@ class Switchboard:
 
     def hang_up_all(self) -> Deferred[None]:
         """See `Drained.hang_up_all`."""
+        self.lines.stop()
         return self._exchange.close()
 
     def leave_behind(self) -> None:

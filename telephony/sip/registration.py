@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
@@ -42,6 +42,13 @@ MARGIN = 0.1
 _FINAL = frozenset([401, 403, 404, 407, 416, 420, 604])
 
 
+class KeptFlow(Protocol):
+    """A flow that is kept open."""
+
+    def stop(self) -> None:
+        """Let it go."""
+
+
 class RegistrationCore(SendingCore, Protocol):
     """What a registration needs of the user agent."""
 
@@ -55,6 +62,9 @@ class RegistrationCore(SendingCore, Protocol):
 
     def contact(self, flow: Flow) -> str:
         """Return the Contact that leads the peer of ``flow`` to us."""
+
+    def keep_alive(self, flow: Any, seconds: float, failed: Callable[[str], None]) -> KeptFlow:
+        """Keep a flow open, and be told when it has failed; see `telephony.sip.keepalive`."""
 
     def find(self, uri: SipUri, found: Callable[[Elsewhere | None, str], None]) -> None:
         """Find the ways to a URI; ``found`` gets None and the reason where there is none."""
@@ -86,7 +96,7 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
     """One address of ours at one registrar.
 
     ``address`` is the address of record, ``registrar`` the domain's URI, ``routes`` are Route values as text, the first
-    of which is where it goes. ``on_change`` is called with a sentence each time something happened that a person wants
+    of which is where it goes. With ``keep_alive`` the way to it is kept open, every so many seconds. ``on_change`` is called with a sentence each time something happened that a person wants
     to know. ``peer`` is the IP address of the registrar that took the last REGISTER, None while we aren't registered.
     """
 
@@ -101,6 +111,8 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
         "_expires",
         "_failures",
         "_flow",
+        "_keep_alive",
+        "_kept",
         "_lowered",
         "_sending",
         "_stopped",
@@ -121,6 +133,7 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
         *,
         routes: tuple[str, ...] = (),
         expires: int = EXPIRES,
+        keep_alive: int = 0,
         on_change: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(RegistrationState.OFF)
@@ -135,6 +148,8 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
         self._tag = f"{core.random.getrandbits(64):016x}"
         self._cseq = 0
         self._expires = expires
+        self._keep_alive = keep_alive
+        self._kept: KeptFlow | None = None
         self._ends = 0.0
         self._failures = 0
         #: Whether the present attempt has followed a Min-Expires already.
@@ -260,7 +275,10 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
         self._ends = self._core.clock.seconds() + granted
         assert self._sending is not None
         self._flow, self._sending = self._sending.flow, None
-        self._flow.watch(self)
+        if self._keep_alive:
+            self._kept = self._core.keep_alive(self._flow, self._keep_alive, self.flow_failed)
+        else:
+            self._flow.watch(self)
         margin = max(granted * MARGIN, min(32.0, granted / 2))
         self._wait(max(1.0, granted - margin))
         if news:
@@ -394,6 +412,9 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
             self._timer = None
 
     def _drop_flow(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.stop()
         if self._flow is not None:
             self._flow.unwatch(self)
 

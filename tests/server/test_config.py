@@ -139,9 +139,9 @@ class BadTests(ConfigurationCase):
 
     def test_later(self) -> None:
         """Sections of later features say so and name what exists."""
-        found = self.problems('[trunk]\n[[phone]]\nname = "x"\n')
-        self.assertEqual(set(found), {"trunk", "phone"})
-        self.assertIn("not built yet; what exists: sip, rtp", found["trunk"])
+        found = self.problems('[proxy]\n[[webrtc]]\nname = "x"\n')
+        self.assertEqual(set(found), {"proxy", "webrtc"})
+        self.assertIn("not built yet; what exists: sip, rtp", found["proxy"])
 
     def test_admits_nobody(self) -> None:
         """api.md 7: a server beyond loopback that admits nobody says so."""

@@ -99,7 +99,8 @@ class OutgoingSession(Session):
             return
         flow = ways.next() if ways is not None else None
         if flow is None:
-            self.feed(SessionInput.LOST, reason or "no listener of ours can reach it")
+            if not self._redirected(None):
+                self.feed(SessionInput.LOST, reason or "no listener of ours can reach it")
             return
         request = self.request
         self._adapt(request, flow)

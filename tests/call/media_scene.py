@@ -154,7 +154,7 @@ class Speaker:
         """Say it over and over."""
         payload = self._payload[self._at : self._at + 160]
         self._at = (self._at + 160) % len(self._payload)
-        self._port.send(struct.pack("!BBHII", 0x80, 8, self.sequence & 0xFFFF, self.timestamp, self.ssrc) + payload, destination)
+        self._port.send(struct.pack("!BBHII", 0x80, 8, self.sequence, self.timestamp, self.ssrc) + payload, destination)
         self.sequence = self.sequence + 1 & 0xFFFF
         self.timestamp += 160
         self._timer = self._clock.callLater(0.02, self.start, destination)

@@ -10,9 +10,17 @@ from twisted.internet.defer import Deferred
 from telephony.call.channel import CallChannel
 from telephony.call.constants import Cause, State, TransferCause
 from telephony.call.resources import TonePlayer
-from telephony.sip.message import Request, Response
+from telephony.sip.message import Message, Request, Response
 from telephony.testing.case import CallTestCase
 from telephony.testing.phone import Phone
+
+
+def without_info(message: Message) -> Message:
+    """Let a phone say that it takes no INFO: what `Quirks.alter` is set to."""
+    if message.has("Allow"):
+        message.set("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS")
+    return message
+
 
 Application = Callable[[CallChannel], Coroutine[Any, Any, Any]]
 

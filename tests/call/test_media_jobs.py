@@ -14,6 +14,7 @@ from telephony.errors import Error, Hangup
 from telephony.media.tones import PredefinedTones
 from telephony.testing.sounds import KEYS, silence, tone
 from tests.call.media_scene import MediaScene
+from tests.call.scene import without_info
 
 
 class FilePlayerTests(MediaScene):
@@ -312,8 +313,9 @@ class DTMFPlayerTests(MediaScene):
         self.assertEqual(self.alice.digits, "121212")
 
     def test_far_end_without_events(self) -> None:
-        """RFC 4733 wasn't agreed: the keys are heard as tones (ITU-T Q.23)."""
+        """RFC 4733 wasn't agreed, and INFO isn't allowed: the keys are heard as tones (ITU-T Q.23)."""
         self.alice.quirks.no_events = True
+        self.alice.quirks.alter = without_info
         channel = self.answer()
         began = self.now()
         self.assertIs(self.run_until(channel.DTMFPlayer.play("5"), 10), JobCause.NORMAL)

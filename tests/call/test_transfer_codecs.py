@@ -8,6 +8,7 @@ from telephony.call.constants import State
 from telephony.testing import phone_media
 from telephony.testing.sounds import KEYS
 from tests.call.media_scene import breaks, packets_of
+from tests.call.scene import without_info
 from tests.call.transfer_scene import ALICE, BOB, TransferScene
 
 
@@ -60,8 +61,9 @@ class KeyTests(TransferScene):
         self.assertEqual(self.bob.digits, "0123456789")
 
     def test_r27_a_target_without_events(self) -> None:
-        """R27: where the other leg has no telephone events, it hears the key as a tone, once."""
+        """R27: where the other leg has no telephone events, nor INFO, it hears the key as a tone, once."""
         self.bob.quirks.no_events = True
+        self.bob.quirks.alter = without_info
         self.joined()
         self.alice.says(None)
         self.advance(0.5)

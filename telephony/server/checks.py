@@ -92,6 +92,20 @@ def whole(low: int, high: int) -> Check:
     return check
 
 
+def zero_or(otherwise: Check, zero: str) -> Check:
+    """Return a check that lets 0 pass too; ``zero`` says what it means."""
+
+    def check(value: Any, files: Files) -> Any:
+        if not isinstance(value, bool) and isinstance(value, int | float) and value == 0:
+            return value
+        try:
+            return otherwise(value, files)
+        except Refused as error:
+            raise Refused(f"{error}, or 0: {zero}") from None
+
+    return check
+
+
 def in_seconds(low: float, high: float) -> Check:
     """Return the check for a time in seconds."""
 

@@ -23,6 +23,7 @@ from telephony.interfaces import Address, DatagramPort, DelayedCall, Host
 from telephony.media.detectors import Interval
 from telephony.media.detectors import heard as heard_in
 from telephony.rtp.packet import HEADER, Packet, parse_packet
+from telephony.testing.phone_srtp import PhoneSrtp
 from telephony.testing.quirks import Quirks
 from telephony.testing.sounds import RATE
 
@@ -53,8 +54,9 @@ class Ear:
     press once; ``reports`` the last RTCP packets.
     """
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, srtp: PhoneSrtp | None = None) -> None:
         self._clock = host.clock
+        self._srtp = srtp
         self._ring: deque[tuple[float, Address, bytes]] = deque(maxlen=MOST_PACKETS)
         self.names: dict[int, str] = {}
         self.event_type = -1
@@ -68,6 +70,11 @@ class Ear:
 
     def rtp_came(self, data: bytes, source: Address) -> None:
         """Take an RTP packet."""
+        if self._srtp is not None:
+            opened = self._srtp.open(data)
+            if opened is None:
+                return
+            data = opened
         now = self._clock.seconds()
         self._ring.append((now, source, data))
         self.packets += 1
@@ -78,6 +85,11 @@ class Ear:
 
     def rtcp_came(self, data: bytes, source: Address) -> None:
         """Take an RTCP packet."""
+        if self._srtp is not None:
+            opened = self._srtp.open(data, report=True)
+            if opened is None:
+                return
+            data = opened
         self.reports.append(Heard(self._clock.seconds(), source, data))
 
     def expect_quiet(self, grace: float = 0.1) -> None:
@@ -168,8 +180,11 @@ class Mouth:
     ``held`` nothing goes out, and timestamps run on. A key press takes the place of the audio for its time.
     """
 
-    def __init__(self, host: Host, port: DatagramPort, rtcp_port: DatagramPort, quirks: Quirks) -> None:
+    def __init__(
+        self, host: Host, port: DatagramPort, rtcp_port: DatagramPort, quirks: Quirks, srtp: PhoneSrtp | None = None
+    ) -> None:
         self._host = host
+        self._srtp = srtp
         self._port = port
         self._rtcp_port = rtcp_port
         self._quirks = quirks
@@ -348,7 +363,8 @@ class Mouth:
         if marker and not self._quirks.no_marker:
             number |= 0x80
         self._first = False
-        self._port.send(HEADER.pack(0x80, number, self.sequence, timestamp, self.ssrc) + payload, destination)
+        packet = HEADER.pack(0x80, number, self.sequence, timestamp, self.ssrc) + payload
+        self._port.send(packet if self._srtp is None else self._srtp.seal(packet), destination)
         self.sequence = self.sequence + 1 & 0xFFFF
         self.packets += 1
         self.octets += len(payload)
@@ -364,18 +380,21 @@ class Mouth:
         name = f"{self._port.address[0]}".encode()
         chunk = struct.pack("!IBB", self.ssrc, 1, len(name)) + name
         chunk += bytes(4 - len(chunk) % 4)
-        self._rtcp_port.send(report + struct.pack("!BBH", 0x81, 202, len(chunk) // 4) + chunk, self.rtcp_destination)
+        packet = report + struct.pack("!BBH", 0x81, 202, len(chunk) // 4) + chunk
+        if self._srtp is not None:
+            packet = self._srtp.seal(packet, report=True)
+        self._rtcp_port.send(packet, self.rtcp_destination)
 
 
 class Audio:
     """A phone's two ports for one call, with its ear and its mouth."""
 
-    def __init__(self, host: Host, address: str, quirks: Quirks) -> None:
-        self.ear = Ear(host)
+    def __init__(self, host: Host, address: str, quirks: Quirks, srtp: PhoneSrtp | None = None) -> None:
+        self.ear = Ear(host, srtp)
         self._host = host
         self._address = address
         self._rtp, self._rtcp = self._pair()
-        self.mouth = Mouth(host, self._rtp, self._rtcp, quirks)
+        self.mouth = Mouth(host, self._rtp, self._rtcp, quirks, srtp)
         self._lingering: DelayedCall | None = None
 
     def _pair(self) -> tuple[DatagramPort, DatagramPort]:

@@ -27,6 +27,7 @@ from telephony.interfaces import Address, Answer, DatagramReceived, Record, Reco
 from telephony.testing.clock import SimulatedClock
 from telephony.testing.streams import Attempt, SimulatedListener, SimulatedStream
 from telephony.trace.events import TraceEvent
+from telephony.trace.masking import masked
 
 if TYPE_CHECKING:
     from telephony.testing.registrar import Registrar
@@ -432,7 +433,7 @@ class SimulatedNetwork:
             port.received(data, source)
 
     def _note(self, transport: str, source: Address, destination: Address, data: bytes, note: str) -> None:
-        event = TraceEvent(self.clock._now, source, destination, transport, data, True, note)
+        event = TraceEvent(self.clock._now, source, destination, transport, masked(data), True, note)
         self.events.append(event)
         for watcher in self.watchers:
             watcher(event)

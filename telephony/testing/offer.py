@@ -31,7 +31,7 @@ class Described:
     """What a description says. The audio stream is the first ``m=audio`` with a port; the rest is counted only.
 
     ``formats`` are its payload types by preference, ``names`` the encoding of each, ``streams`` the media types and
-    ports of all ``m=`` lines. ``faults`` is what breaks an RFC.
+    ports of all ``m=`` lines. ``secured`` tells that the audio is SRTP. ``faults`` is what breaks an RFC.
     """
 
     text: str
@@ -47,6 +47,7 @@ class Described:
     ptime: int | None = None
     direction: str = "sendrecv"
     streams: list[tuple[str, int, str]] = attrs.field(factory=list)
+    secured: bool = False
 
     @property
     def rtp(self) -> Address | None:
@@ -123,8 +124,9 @@ def _stream(said: Described, value: str, taken: bool) -> bool:
     said.port = int(port)
     said.formats = [int(number) for number in formats]
     said.names = {number: STATIC[number] for number in said.formats if number in STATIC}
-    if protocol != "RTP/AVP":
-        said.faults.append(f"the audio is {protocol}, not RTP/AVP")
+    said.secured = protocol == "RTP/SAVP"
+    if protocol not in ("RTP/AVP", "RTP/SAVP"):
+        said.faults.append(f"the audio is {protocol}, neither RTP/AVP nor RTP/SAVP")
     return True
 
 
@@ -214,6 +216,7 @@ def write(
     ptime: int,
     connection: str | None = None,
     offered: Described | None = None,
+    crypto: str | None = None,
 ) -> bytes:
     """Return a description of one audio stream; as an answer it refuses every other stream of ``offered``.
 
@@ -227,7 +230,8 @@ def write(
         f"c=IN {family} {connection or address}",
         f"t={offered.time if offered else '0 0'}",
     ]
-    audio = [f"m=audio {port} RTP/AVP {' '.join(str(number) for number, _ in formats)}"]
+    protocol = "RTP/AVP" if crypto is None else "RTP/SAVP"
+    audio = [f"m=audio {port} {protocol} {' '.join(str(number) for number, _ in formats)}"]
     audio += [f"a=rtpmap:{number} {name}/8000" for number, name in formats]
     audio += [f"a=fmtp:{number} 0-15" for number, name in formats if name == EVENTS]
     audio.append(f"a=ptime:{ptime}")
@@ -235,6 +239,8 @@ def write(
         audio.append(f"a=rtcp:{rtcp_port}")
     if direction != "sendrecv":
         audio.append(f"a={direction}")
+    if crypto is not None:
+        audio.append(crypto)
     if offered is None:
         lines += audio
     else:

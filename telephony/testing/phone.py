@@ -16,6 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from telephony.codecs.g711 import Pcm
 from telephony.interfaces import Address, DelayedCall, Host
 from telephony.sip.message import Message, Request, Response, respond
+from telephony.sip.transport.tls import TlsIdentity
 from telephony.sip.uri import SipUri, format_host, parse_uri
 from telephony.testing.clock import NeverHappened
 from telephony.testing.digest import Challenger, Credentials
@@ -74,6 +75,7 @@ class Phone:
     ``transport`` is what it dials over where the URI doesn't say; ``codecs`` and ``ptime`` (ms) what it offers and
     sends; ``media=False`` sends no RTP at all, for models of signalling. ``auto_answer`` answers each call after so
     many seconds, ``auto_ring`` sends 180 at once. ``t1`` is RFC 3261's T1. `quirks` make it misbehave.
+    With ``tls`` it speaks TLS on the port above; ``srtp`` is the suite (RFC 4568) of the SRTP that it insists on.
 
     ``reliable`` says 100rel and rings reliably where the caller says it too; ``session_timer`` (None: it knows nothing
     of timers) is what it wants of RFC 4028: seconds, or a `TimerWish`. ``refer`` is what it answers to REFER: 202 and
@@ -101,6 +103,8 @@ class Phone:
         username: str | None = None,
         password: str | None = None,
         quirks: Quirks | None = None,
+        tls: TlsIdentity | None = None,
+        srtp: str | None = None,
     ) -> None:
         self.host = host
         self.name = name
@@ -134,7 +138,8 @@ class Phone:
         self._looking = False
         self._says: tuple[Pcm | None, bool] = (None, True)
         self._timers: list[DelayedCall] = []
-        self.wire = Wire(host, address, self, t1)
+        self.srtp = srtp
+        self.wire = Wire(host, address, self, t1, tls)
         self.sending = Sending(
             self.wire, None if password is None else Credentials(username or name, password, host.random)
         )
@@ -154,6 +159,8 @@ class Phone:
     def contact(self, transport: str) -> str:
         """Return its Contact for a transport."""
         host, port = self.address
+        if transport.upper() == "TLS":
+            return f"sips:{self.name}@{format_host(host)}:{port + 1}"
         parameter = ";transport=tcp" if transport.upper() == "TCP" else ""
         return f"sip:{self.name}@{format_host(host)}:{port}{parameter}"
 
@@ -190,7 +197,7 @@ class Phone:
         target = parse_uri(uri)
         if not isinstance(target, SipUri):
             raise ValueError(f"a phone dials SIP URIs, not {uri!r}")
-        transport = (target.transport or self.transport).upper()
+        transport = "TLS" if target.scheme == "sips" else (target.transport or self.transport).upper()
         invite = Request("INVITE", uri)
         invite.add("Via", self.wire.via(transport))
         invite.add("Max-Forwards", "70")

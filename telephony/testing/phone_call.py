@@ -86,6 +86,7 @@ class PhoneCall:
             codecs=phone.codecs,
             ptime=phone.ptime,
             sends=phone.media,
+            srtp=phone.srtp,
         )
         self.media.audio.ear.on_digit = lambda digit: phone.changed()
         self._dialog: PhoneDialog | None = None
@@ -791,7 +792,7 @@ class PhoneCall:
     def _judge_target(self, request: Request) -> None:
         """Complain unless a request in the dialog goes to our Contact (12.2.1.1), whichever transport that named."""
         sent_to = request.parsed_uri
-        ours = [parse_uri(self.phone.contact(transport)) for transport in ("UDP", "TCP")]
+        ours = [parse_uri(self.phone.contact(transport)) for transport in ("UDP", "TCP", "TLS")]
         if not any(isinstance(one, SipUri) and one.equals(sent_to) for one in ours):
             self.phone.complain(f"{request.method}: sent to {request.uri}, our Contact is {ours[0]} (12.2.1.1)")
 

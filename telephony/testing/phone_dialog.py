@@ -70,6 +70,8 @@ class PhoneDialog:
     def transport(self) -> str:
         """The transport of the next hop: UDP where its URI does not say (RFC 3263 4.1)."""
         hop = self.next_hop()
+        if hop is not None and hop.scheme == "sips":
+            return "TLS"
         return (hop.transport if hop and hop.transport else "udp").upper()
 
     def request(self, method: str, via: str, number: int | None = None) -> Request:

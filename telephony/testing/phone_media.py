@@ -19,6 +19,7 @@ from telephony.testing.offer import (
     successor_faults,
     write,
 )
+from telephony.testing.phone_srtp import PhoneSrtp
 from telephony.testing.quirks import Quirks
 
 EVENT_NUMBER = 101
@@ -37,8 +38,10 @@ class PhoneMedia:
         codecs: Sequence[str],
         ptime: int,
         sends: bool,
+        srtp: str | None = None,
     ) -> None:
-        self.audio = Audio(host, address, quirks)
+        self.srtp = None if srtp is None else PhoneSrtp(host, srtp, quirks.lies_about_key)
+        self.audio = Audio(host, address, quirks, self.srtp)
         self.audio.mouth.ptime = ptime
         self.direction = "sendrecv"
         """What we want: sendrecv, sendonly (we hold the peer), recvonly or inactive."""
@@ -86,7 +89,7 @@ class PhoneMedia:
         """Take the peer's offer and return our answer; None when nothing in it is of use to us (488)."""
         offer = self._taken(body)
         formats = [(n, offer.names[n]) for n in offer.formats if offer.names.get(n) in self._codecs]
-        if not formats or not offer.port:
+        if not formats or not offer.port or not self._secured_by(offer):
             return None
         events = offer.number(EVENTS)
         if events is not None and not self._quirks.no_events:
@@ -114,6 +117,8 @@ class PhoneMedia:
         for fault in answer_faults(offer, answer):
             self._complain(fault)
         if not answer.port or not any(name in self._codecs for name in answer.names.values()):
+            return False
+        if not self._secured_by(answer):
             return False
         self._offered = None
         self._accept(answer, offer.direction, 0.25)
@@ -150,6 +155,12 @@ class PhoneMedia:
         """Send, if this phone sends and knows where to."""
         if self._sends and self.theirs is not None:
             self.audio.mouth.start()
+
+    def _secured_by(self, said: Described) -> bool:
+        """Take the peer's SRTP key where we want SRTP; False when it isn't as we want it."""
+        if self.srtp is None:
+            return not said.secured
+        return said.secured and self.srtp.take(said.text)
 
     def _taken(self, body: bytes) -> Described:
         said = read(body)
@@ -201,6 +212,7 @@ class PhoneMedia:
                 ptime=self.audio.mouth.ptime,
                 connection=("::" if ":" in self._address else "0.0.0.0") if self._zero else None,
                 offered=offered,
+                crypto=None if self.srtp is None else self.srtp.line(),
             )
             if body == self._written or not self._written or quirks.frozen_version:
                 break

@@ -69,6 +69,8 @@ class Quirks:
     """Answer every offer with this direction."""
     frozen_version: bool = False
     """Never count up the version in our o= line."""
+    lies_about_key: bool = False
+    """Secure what we send with another SRTP key than we described."""
     no_events: bool = False
     """Know nothing of RFC 4733."""
     no_marker: bool = False

@@ -23,6 +23,7 @@ from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address, DatagramPort, DelayedCall, Host, StreamListener
 from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.parser import KeepAlive, StreamParser, UnparsableMessage, parse_message
+from telephony.sip.transport.tls import TlsIdentity
 from telephony.sip.uri import SipUri, format_host
 from telephony.testing.quirks import Quirks
 from telephony.testing.rules import request_faults, response_faults
@@ -59,10 +60,11 @@ class Way:
 
 
 class Stream(Protocol):
-    """One TCP connection of the phone."""
+    """One TCP or TLS connection of the phone."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, kind: str = "TCP") -> None:
         self._wire = wire
+        self._kind = kind
         self._parser = StreamParser()
         self.remote: Address = ("", 0)
         self.open = False
@@ -76,7 +78,7 @@ class Stream(Protocol):
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802 - Twisted's name
         """Cut what came into messages."""
-        way = Way("TCP", self.remote, self)
+        way = Way(self._kind, self.remote, self)
         try:
             for message in self._parser.feed(data):
                 if isinstance(message, KeepAlive):
@@ -286,13 +288,15 @@ def _check_addresses(message: Message) -> None:
 
 
 class Wire:
-    """A phone's end of the wire, on UDP and TCP of one address.
+    """A phone's end of the wire, on UDP and TCP of one address; with ``tls`` on TLS, on the port above, as well.
 
     ``t1``, ``t2`` and ``t4`` are RFC 3261's, in seconds. ``unacknowledged`` counts refusals that were never
     acknowledged, ``garbage`` datagrams that were no message, ``repeated`` retransmissions received.
     """
 
-    def __init__(self, host: Host, address: Address, user: WireUser, t1: float = 0.5) -> None:
+    def __init__(
+        self, host: Host, address: Address, user: WireUser, t1: float = 0.5, tls: TlsIdentity | None = None
+    ) -> None:
         self.host = host
         self.clock = host.clock
         self.user = user
@@ -310,6 +314,13 @@ class Wire:
         factory.noisy = False
         self._factory = cast(IProtocolFactory, factory)
         self._listener: StreamListener = host.listen_stream(self.address, self._factory)
+        self._tls = tls
+        self._secured = Factory.forProtocol(partial(Stream, self, "TLS"))
+        self._secured.noisy = False
+        self._tls_listener: StreamListener | None = None
+        if tls is not None:
+            accepting = tls.accepting(cast(IProtocolFactory, self._secured), host.clock)
+            self._tls_listener = host.listen_stream((self.address[0], self.address[1] + 1), accepting)
 
     # Sending
 
@@ -320,12 +331,13 @@ class Wire:
     def via(self, transport: str) -> str:
         """Return a Via for a new request."""
         host, port = self.address
+        port += transport == "TLS"
         return f"SIP/2.0/{transport} {format_host(host)}:{port};branch={self.branch()};rport"
 
     def ways(self, uri: SipUri, transport: str, found: Callable[[Way | None], None]) -> None:
         """Call ``found`` with the way to ``uri``: at once for an address, later for a name, None when it has none."""
-        transport = (uri.transport or transport).upper()
-        port = uri.port or 5060
+        transport = "TLS" if uri.scheme == "sips" else (uri.transport or transport).upper()
+        port = uri.port or (5061 if transport == "TLS" else 5060)
         try:
             ip_address(uri.host)
         except ValueError:
@@ -387,12 +399,17 @@ class Wire:
             self._waiting[way.remote].append(data)
             return
         self._waiting[way.remote] = [data]
-        attempt = self.host.connect_stream(way.remote, self._factory, 64 * self.t1)
+        factory = self._factory
+        if way.transport == "TLS":
+            assert self._tls is not None, "a phone without tls can't call over it"
+            factory = self._tls.connecting(cast(IProtocolFactory, self._secured), self.clock, way.remote[0])
+        attempt = self.host.connect_stream(way.remote, factory, 64 * self.t1)
         self._connecting[way.remote] = attempt
         attempt.addCallbacks(partial(self._connected, way.remote), lambda failure: self._refused(way.remote, failed))
 
     def _connected(self, remote: Address, stream: IProtocol) -> None:
         self._connecting.pop(remote, None)
+        stream = getattr(stream, "wrappedProtocol", stream)  # TLS has a protocol of its own around ours
         for data in self._waiting.pop(remote, ()):
             cast(Stream, stream).send(data)
 
@@ -499,7 +516,7 @@ class Wire:
         if params != via.params:
             request.replace_via(attrs.evolve(via, params=params))
         if way.transport != "UDP":
-            return Way(way.transport, (host, via.port or 5060), way.stream)
+            return Way(way.transport, (host, via.port or (5061 if way.transport == "TLS" else 5060)), way.stream)
         return Way("UDP", (host, port if "rport" in params else via.port or 5060))
 
     # The end
@@ -516,5 +533,6 @@ class Wire:
         for stream in list(self.streams.values()):
             stream.close()
         self._port.close()
-        done: Deferred[None] = gatherResults([self._listener.close()]).addCallback(lambda results: None)
+        listeners = [one for one in (self._listener, self._tls_listener) if one is not None]
+        done: Deferred[None] = gatherResults([one.close() for one in listeners]).addCallback(lambda results: None)
         return done

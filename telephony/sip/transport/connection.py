@@ -27,7 +27,7 @@ from telephony.interfaces import Address, DelayedCall
 from telephony.sip.flow import FlowWatcher
 from telephony.sip.parser import KeepAlive, Pong, StreamParser, UnparsableMessage
 from telephony.sip.transport.base import TransportUser
-from telephony.sip.transport.tls import in_words, why_refused
+from telephony.sip.transport.tls import in_words
 from telephony.trace.masking import StreamMask, masked
 
 if TYPE_CHECKING:
@@ -348,24 +348,26 @@ class Connection(Protocol):
         self._mask: StreamMask | None = None
         self._pongs: list[Callable[[], None]] = []
         self._deaf = False
-        #: OpenSSL's end, None over TCP. Kept, since Twisted lets go of it before it says why a handshake failed.
-        self._handle = None
+        #: Why the peer's certificate isn't believed.
+        self._distrusted = ""
 
     def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
         """Open the flow; with TLS it isn't ready yet."""
         if not self._flow.connected(cast(ITCPTransport, self.transport), self):
             self._deaf = True
-        elif self._flow.transport == "TLS":
-            self._handle = self.transport.getHandle()  # type: ignore[union-attr]
-        else:
+        elif self._flow.transport != "TLS":
             self._flow.ready()
+
+    def distrust(self, reason: str) -> None:
+        """Take note of why the peer's certificate isn't believed; `connectionLost` follows."""
+        self._distrusted = self._distrusted or f"its certificate {reason}"
 
     def handshakeCompleted(self) -> None:  # noqa: N802 - Twisted's name
         """TLS is there; see whether this is whom we wanted, and open the flow."""
         flow = self._flow
         identity = flow.listener.tls
-        if identity is not None and flow.name is not None and self._handle is not None:
-            refusal = identity.refusal(self._handle, flow.name)
+        if identity is not None and flow.name is not None:
+            refusal = identity.refusal(self.transport.getHandle(), flow.name)  # type: ignore[union-attr]
             if refusal:
                 self._deaf = True
                 flow.refused(refusal)
@@ -412,14 +414,13 @@ class Connection(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802 - Twisted's name
         """End the flow."""
-        handle, self._handle = self._handle, None
         self._pongs.clear()
         if self._mask is not None and self._user.tracing:
             shown = self._mask.flush()
             if shown:
                 self._flow.trace_received(shown)
         why = in_words(reason.value) if reason.value is not None else reason.getErrorMessage()
-        self._flow.lost((handle is not None and why_refused(handle)) or why)
+        self._flow.lost(self._distrusted or why)
 
 
 @implementer(IProtocolFactory)

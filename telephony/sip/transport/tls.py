@@ -155,18 +155,13 @@ class _Creator:
         self._context = context
         self._name = name
 
-    def _connection(self) -> SSL.Connection:
-        connection = SSL.Connection(self._context, None)
-        connection.set_app_data([])  # gets the reason why a chain isn't believed
-        return connection
-
     def serverConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802, N803 - Twisted's names
         """Return the accepting side."""
-        return self._connection()
+        return SSL.Connection(self._context, None)
 
     def clientConnectionForTLS(self, tlsProtocol: Any) -> SSL.Connection:  # noqa: N802, N803 - Twisted's names
         """Return the connecting side, which says whom it wants to talk to (RFC 6066 3; not for IP addresses)."""
-        connection = self._connection()
+        connection = SSL.Connection(self._context, None)
         if self._name is not None:
             try:
                 ip_address(self._name)
@@ -184,11 +179,12 @@ class _Factory(TLSMemoryBIOFactory):
 
 
 def _verify(connection: SSL.Connection, _certificate: Any, number: int, _depth: int, fine: int) -> bool:
-    """Note for `TlsSide.reason` why OpenSSL doesn't believe a chain."""
+    """Tell the protocol on top why OpenSSL doesn't believe a chain; its own error says only that it doesn't."""
     if not fine:
-        told = connection.get_app_data()
-        if isinstance(told, list) and not told:
-            told.append(_REASONS.get(number, f"is not believed (OpenSSL's reason {number})"))
+        # Twisted keeps its TLS protocol there.
+        distrust = getattr(getattr(connection.get_app_data(), "wrappedProtocol", None), "distrust", None)
+        if distrust is not None:
+            distrust(_REASONS.get(number, f"is not believed (OpenSSL's reason {number})"))
     return bool(fine)
 
 
@@ -254,12 +250,6 @@ class TlsIdentity:
             return ""
         certificate = handle.get_peer_certificate(as_cryptography=True)
         return "it shows no certificate" if certificate is None else refusal_of_name(certificate, name)
-
-
-def why_refused(handle: SSL.Connection) -> str:
-    """Return what `_verify` noted about a peer's chain, or "" when nothing."""
-    told = handle.get_app_data()
-    return f"its certificate {told[0]}" if isinstance(told, list) and told else ""
 
 
 def in_words(error: BaseException) -> str:

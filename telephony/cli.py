@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,9 +66,31 @@ _FILE = click.Path(path_type=Path)
 
 
 @main.command()
+@click.argument("call_id", required=False, metavar="[CALL-ID]")
+@click.option("--control", type=_FILE, metavar="SOCKET", help="The server's control socket; not needed beside it.")
+@click.option("--config", type=_FILE, metavar="FILE", help="The server's configuration, to find its socket by.")
+@click.option("--follow", is_flag=True, help="Show what is new as it comes, until the call is over.")
+@click.option("--pcap", type=_FILE, metavar="FILE", help="Write the messages as a capture for Wireshark or tshark.")
+@click.option("--html", type=_FILE, metavar="FILE", help="Write the ladder as a page, with each message in full.")
+@click.option("--save", type=_FILE, metavar="FILE", help="Write the recording, for telephony replay.")
+def trace(call_id: str | None, **options: Any) -> None:
+    """Show what went into a call of a running server: the ladder, with states and audio beside the messages.
+
+    Without CALL-ID it lists the calls that the server knows: those that run, and the last ones that are over. Only the
+    user that runs the server may ask it. Ends with status 1 when there is nothing to show.
+    """
+    from telephony.watching import Wanted
+    from telephony.watching import main as run_trace
+
+    sys.exit(run_trace(Wanted(call=call_id, **options)))
+
+
+@main.command()
 @click.argument("file", type=_FILE)
 @click.option("--app", type=_FILE, metavar="FILE", help="Run this application, in place of the recording's.")
-@click.option("--media", type=_FILE, metavar="DIR", help="Look for audio files here, in place of the recording's place.")
+@click.option(
+    "--media", type=_FILE, metavar="DIR", help="Look for audio files here, in place of the recording's place."
+)
 @click.option("--debug", is_flag=True, help="Stop in pdb where the application's main begins.")
 @click.option("--as-test", is_flag=True, help="Write a regression test of the call, to OUT.py or to stdout.")
 @click.argument("out", type=_FILE, required=False, metavar="[OUT.py]")

@@ -59,6 +59,7 @@ EDGES = {
     "telephony.server": 6,
     "telephony.demo": 7,
     "telephony.replay": 7,
+    "telephony.watching": 7,
     "telephony.cli": 7,
     "telephony.__main__": 8,
     "telephony.testing": 6,

@@ -79,7 +79,10 @@ class NotedRandom(SystemRandom):
 
 
 class CallRecording:
-    """The recording of one call, as it grows. `Recorder` makes it; ``watchers`` get each line as it is added."""
+    """The recording of one call, as it grows; `Recorder` makes it.
+
+    ``watchers`` get each line as it is added, and b"" at the end.
+    """
 
     __slots__ = (
         "_clock",
@@ -279,7 +282,7 @@ class Recorder:
         """How many of those were given up for newer ones."""
         self._calls = calls
         self._wall = wall
-        self._clock = exchange.host.clock
+        self.clock = exchange.host.clock
         self._server = exchange.settings
         self._director = director
         self._by_call_id: dict[str, CallRecording] = {}
@@ -376,7 +379,7 @@ class Recorder:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _begin(self) -> CallRecording:
-        recording = CallRecording(self._clock, self._wall(), self._server(), self.media, self._director)
+        recording = CallRecording(self.clock, self._wall(), self._server(), self.media, self._director)
         self.live[recording] = None
         return recording
 
@@ -389,6 +392,8 @@ class Recorder:
         if recording.over:
             return
         recording.over = True
+        for watcher in tuple(recording.watchers):
+            watcher(b"")
         self.live.pop(recording, None)
         self.recent.append(recording)
         while len(self.recent) > self._calls:

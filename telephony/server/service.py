@@ -247,6 +247,9 @@ def exchange_for(host: Host, configuration: Configuration) -> Exchange:
         media_directory=configuration.media.directory,
         max_calls=configuration.limits.max_calls * legs,
         call_seconds=configuration.limits.call_seconds,
+        media_timeout=configuration.limits.media_seconds or None,
+        session_expires=configuration.sip.session_expires,
+        min_se=configuration.sip.min_se,
         limits=configuration.limits.of_strangers(),
     )
 

@@ -39,6 +39,7 @@ from telephony.server.checks import (
     one_of,
     truth,
     whole,
+    zero_or,
 )
 from telephony.server.lines_config import PhoneSection, TrunkSection, domains, phone_problems, trunk_problems
 from telephony.sip.defence import Limits
@@ -197,6 +198,9 @@ def _refer(value: Any, _files: Files) -> str:
     return str(one_of("refuse")(value, _files))
 
 
+_media_seconds = zero_or(in_seconds(5, 86_400), "calls without audio go on")
+
+
 # -- the keys ------------------------------------------------------------------------------------------------------
 
 
@@ -207,6 +211,8 @@ class SipSection:
     listen: tuple[str, ...] = attrs.field(default=("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"), metadata=by(_listen))
     advertise: str | None = attrs.field(default=None, metadata=by(_advertise))
     domains: tuple[str, ...] = attrs.field(default=(), metadata=by(domains))
+    session_expires: int = attrs.field(default=1800, metadata=by(zero_or(whole(90, 86_400), "none is asked for")))
+    min_se: int = attrs.field(default=90, metadata=by(whole(90, 86_400)))
 
     @property
     def loopback_only(self) -> bool:
@@ -254,6 +260,7 @@ class LimitsSection:
     max_calls: int = attrs.field(default=1000, metadata=by(whole(1, 100_000)))
     call_seconds: float = attrs.field(default=14400.0, metadata=by(in_seconds(1, 31_536_000)))
     drain_seconds: float = attrs.field(default=30.0, metadata=by(in_seconds(0, 86_400)))
+    media_seconds: float = attrs.field(default=30.0, metadata=by(_media_seconds))
     source_requests_per_second: int = attrs.field(default=20, metadata=by(whole(1, 1_000_000)))
     requests_per_second: int = attrs.field(default=500, metadata=by(whole(1, 1_000_000)))
     ban_after: int = attrs.field(default=10, metadata=by(whole(0, 1_000_000)))
@@ -310,6 +317,7 @@ class Service:
     parameters: str = attrs.field(default="", metadata=by(a_text))
     extra_channels: int = attrs.field(default=1, metadata=by(whole(0, 3)))
     max_calls: int | None = attrs.field(default=None, metadata=by(whole(1, 100_000)))
+    media_seconds: float | None = attrs.field(default=None, metadata=by(_media_seconds))
     allow_dial: tuple[str, ...] | None = attrs.field(default=None, metadata=by(_patterns))
     deny_dial: tuple[str, ...] = attrs.field(default=(), metadata=by(_patterns))
     max_outbound: int | None = attrs.field(default=None, metadata=by(whole(0, 100_000)))
@@ -338,6 +346,11 @@ class Configuration:
     def open(self) -> bool:
         """Whether anybody may call every service: as on a server for loopback only, that the world has no way to."""
         return self.public or (self.sip.loopback_only and self.sip.advertise is None and not self.trunks)
+
+    def media_timeout(self, service: Service) -> float | None:
+        """Return the seconds without RTP and RTCP after which a call of ``service`` is ended; None: never (R32)."""
+        seconds = self.limits.media_seconds if service.media_seconds is None else service.media_seconds
+        return seconds or None
 
     def admits(self, service: Service) -> bool:
         """Tell whether anybody may call ``service``; trunks and signed-in phones always may."""

@@ -139,6 +139,7 @@ class Switchboard:
             one.dial_rules = self._dial_rules[service.name]
         for one in (channel, *channel.ExtraChannel):
             one.trunk = service.trunk
+            one.media_timeout = self._configuration.media_timeout(service)
         instance = Instance(
             self.instance_id(),
             service,

@@ -26,7 +26,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from inspect import iscoroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from telephony.call.channel import CallChannel
     from telephony.call.exchange import Exchange
     from telephony.testing.hosting import HostedApplication, Hosting
+    from telephony.testing.nat import Nat
+    from telephony.testing.registrar import Registrar
 
 T = TypeVar("T")
 
@@ -85,6 +87,7 @@ class CallTestCase(SynchronousTestCase):
     network: SimulatedNetwork
     exchange: Exchange
     phones: list[Phone]
+    registrars: list[Registrar]
 
     def setUp(self) -> None:
         """Build the network and the exchange."""
@@ -93,6 +96,7 @@ class CallTestCase(SynchronousTestCase):
         self.network = SimulatedNetwork(self.seed, **self.network_settings)
         self.network.media = deque(maxlen=MOST_MEDIA)
         self.phones = []
+        self.registrars = []
         self.notes: list[Note] = []
         self.served: list[Deferred[Any]] = []
         self._failures: list[Failure] = []
@@ -105,15 +109,28 @@ class CallTestCase(SynchronousTestCase):
 
     # What a test uses
 
-    def phone(self, name: str, *, at: str | None = None, **settings: Any) -> Phone:
+    def phone(self, name: str, *, at: str | None = None, behind: Nat | None = None, **settings: Any) -> Phone:
         """Return a phone on a host of its own, 10.0.1.1 and up, port 5060; for the ``settings`` see `Phone`.
 
-        ``at`` puts it at an address that the application knows, like ``"192.0.2.7:5070"``.
+        ``at`` puts it at an address that the application knows, like ``"192.0.2.7:5070"``; ``behind`` a `nat`, where
+        its addresses are private, 192.168.1.1 and up.
         """
-        ip, _, port = (at or f"10.0.1.{len(self.phones) + 1}:5060").rpartition(":")
+        network = "10.0.1" if behind is None else "192.168.1"
+        ip, _, port = (at or f"{network}.{len(self.phones) + 1}:5060").rpartition(":")
         ip = ip.strip("[]")
-        made = Phone(self.network.host(ip), (ip, int(port)), name, **settings)
+        host = self.network.host(ip) if behind is None else behind.host(ip)
+        made = Phone(host, (ip, int(port)), name, **settings)
         self.phones.append(made)
+        return made
+
+    def nat(self, kind: str = "port-restricted", *, timeout: float = 30.0) -> Nat:
+        """Return a NAT for phones to be behind, at a public address of its own; see `Nat`."""
+        return self.network.nat(f"203.0.113.{len(self.network._nats) + 1}", kind, timeout=timeout)
+
+    def registrar(self, users: Mapping[str, str], **settings: Any) -> Registrar:
+        """Return a registrar and proxy, a trunk's or an office's, at 10.0.2.1 and up; see `Registrar`."""
+        made = self.network.registrar(f"10.0.2.{len(self.registrars) + 1}", users, **settings)
+        self.registrars.append(made)
         return made
 
     def uri(self, user: str, transport: str = "udp") -> str:
@@ -193,6 +210,9 @@ class CallTestCase(SynchronousTestCase):
 
         First the exchange is closed, while phones still answer; what they hold is looked at before they are closed.
         """
+        for phone in self.phones:
+            if phone.registration is not None:  # it would be refreshed for ever
+                phone.registration.stop()
         if self._hosting is not None:
             self.network.run_until(self._hosting.hang_up(), 2 * AFTERMATH)
         self.network.run_until(self.exchange.close(), 2 * AFTERMATH)
@@ -202,6 +222,8 @@ class CallTestCase(SynchronousTestCase):
         found = running or ["timer " + line for line in self.network.clock.leftovers()]
         for phone in self.phones:
             self.network.run_until(phone.close())
+        for registrar in self.registrars:
+            self.network.run_until(registrar.close())
         self.network.advance(1)
         return found + [line for line in self.network.leftovers() if not line.startswith("timer")]
 
@@ -239,7 +261,8 @@ class CallTestCase(SynchronousTestCase):
             failure.raiseException()
         if left:
             self.fail("left over after the call:\n  " + "\n  ".join(left))
-        faults = [fault for phone in self.phones for fault in phone.faults()]
+        peers: list[Phone | Registrar] = [*self.phones, *self.registrars]
+        faults = [fault for peer in peers for fault in peer.faults()]
         if self.strict and faults:
             self.fail("phones found faults:\n  " + "\n  ".join(faults))
 
@@ -292,6 +315,9 @@ class CallTestCase(SynchronousTestCase):
     def _names(self) -> dict[Address, str]:
         """Return who is where, ordered as a ladder's columns."""
         names: dict[Address, str] = {phone.address: phone.name for phone in self.phones}
+        several = len(self.registrars) > 1
+        for number, registrar in enumerate(self.registrars, 1):
+            names[registrar.address] = f"registrar {number}" if several else "registrar"
         # The server between the first phone and the others, as in the call flows of the RFCs.
         return dict(list(names.items())[:1]) | {(SERVER, 5060): "server"} | names
 

@@ -30,6 +30,7 @@ from telephony.trace.events import TraceEvent
 from telephony.trace.masking import masked
 
 if TYPE_CHECKING:
+    from telephony.testing.nat import Nat
     from telephony.testing.registrar import Registrar
 
 T = TypeVar("T")
@@ -271,6 +272,8 @@ class SimulatedNetwork:
         self.watchers: list[Callable[[TraceEvent], None]] = []
         self.packets = 0
         self._usual = Link(delay, jitter, loss, duplicate, reorder)
+        self._nats: dict[str, Nat] = {}  # by public address
+        self._behind: dict[str, Nat] = {}  # by private address
         self._links: dict[tuple[str, str], Link] = {}
         self._ports: dict[Address, SimulatedDatagramPort] = {}
         self._listeners: dict[Address, SimulatedListener] = {}
@@ -301,6 +304,15 @@ class SimulatedNetwork:
         from telephony.testing.registrar import Registrar
 
         return Registrar(self.host(ip, name=name), (ip, 5060), users, **settings)
+
+    def nat(self, ip: str, kind: str = "port-restricted", *, timeout: float = 30.0) -> Nat:
+        """Return a NAT with this public address; hosts behind it are made by its `Nat.host`. For the rest see `Nat`."""
+        from telephony.testing.nat import Nat
+
+        if ip in self.hosts or ip in self._nats:
+            raise ValueError(f"{ip} belongs to another host already")
+        made = self._nats[ip] = Nat(self, ip, kind, timeout)
+        return made
 
     def link(self, source: str, destination: str, *, both: bool = True, **settings: Any) -> Link:
         """Set what the link between two IP addresses is like, from now on; see `Link` for the ``settings``.
@@ -334,7 +346,7 @@ class SimulatedNetwork:
 
     def reset_streams(self, one: str, other: str) -> int:
         """Break every TCP connection between two IP addresses: both ends see ConnectionLost. Returns how many."""
-        found = [s for s in self._streams if (s.source[0], s.destination[0]) in ((one, other), (other, one))]
+        found = [s for s in self._streams if (s.source[0], s.peer[0]) in ((one, other), (other, one))]
         for stream in found:
             stream._reset()
         return len(found) // 2
@@ -387,18 +399,48 @@ class SimulatedNetwork:
         self.packets += 1
         self._fingerprint = crc32(data, self._fingerprint)
         clock = self.clock
-        link = self._links.get((source[0], destination[0]), self._usual)
+        carried, shown = source, destination
+        if self._nats:
+            carried, shown = self._translated(source, destination)
+        link = self._links.get((source[0], shown[0]), self._usual)
         if data and 128 <= data[0] <= 191:
-            self.media.append((clock._now, source, destination, data))
+            self.media.append((clock._now, source, shown, data))
             if link.plain:
-                clock.at(clock._now + link.delay, self._arrive, (source, data, destination))
+                clock.at(clock._now + link.delay, self._arrive, (carried, data, destination))
             else:
-                self._carry(link, source, data, destination)
+                self._carry(link, carried, data, destination)
             return
-        note = "" if link.plain else self._carry(link, source, data, destination)
+        note = "" if link.plain else self._carry(link, carried, data, destination)
         if link.plain:
-            clock.at(clock._now + link.delay, self._arrive, (source, data, destination))
-        self._note("UDP", source, destination, data, note)
+            clock.at(clock._now + link.delay, self._arrive, (carried, data, destination))
+        if self._nats and not self._reachable(source[0], destination[0]):
+            note = "no route"
+        self._note("UDP", source, shown, data, note)
+
+    def _translated(self, source: Address, destination: Address) -> tuple[Address, Address]:
+        """Return what a packet's source becomes behind a NAT, and whom it is for, for the link and what is shown."""
+        inner = self._behind.get(source[0])
+        carried = source
+        if inner is not None and self._behind.get(destination[0]) is not inner:
+            carried = inner.out(source, destination)
+        outer = self._nats.get(destination[0])
+        mapping = None if outer is None else outer.behind(destination)
+        return carried, destination if mapping is None else mapping.inner
+
+    def _routed(self, source: Address, destination: Address) -> Address | None:
+        """Return where a packet goes in the end: through a NAT, or nowhere, to a private address from outside."""
+        nat = self._nats.get(destination[0])
+        if nat is not None:
+            return nat.into(source, destination)
+        if not self._reachable(source[0], destination[0]):
+            self.counters["no route"] += 1
+            return None
+        return destination
+
+    def _reachable(self, source: str, destination: str) -> bool:
+        """Tell whether a host can be reached by its own address: not a private one from outside its NAT."""
+        nat = self._behind.get(destination)
+        return nat is None or self._behind.get(source) is nat
 
     def _carry(self, link: Link, source: Address, data: bytes, destination: Address) -> str:
         """Send a datagram over a link that is not plain; return what happened to it."""
@@ -426,6 +468,11 @@ class SimulatedNetwork:
         return note
 
     def _arrive(self, source: Address, data: bytes, destination: Address) -> None:
+        if self._nats:
+            routed = self._routed(source, destination)
+            if routed is None:
+                return
+            destination = routed
         port = self._ports.get(destination)
         if port is None:
             self.counters["no such port"] += 1

@@ -97,7 +97,7 @@ class SimulatedStream:
             raise TypeError(f"a transport writes bytes, not {type(data).__name__}")
         if self.closing or self.lost or not data:
             return
-        self.network._note_stream(self.source, self.destination, data)
+        self.network._note_stream(self.source, self.peer, data)
         for piece in self._pieces(data):
             self._send(piece)
 
@@ -175,6 +175,11 @@ class SimulatedStream:
 
     # What the network does
 
+    @property
+    def peer(self) -> Address:
+        """The other end as it sees itself: behind a NAT it is not what we see."""
+        return self.destination if self.other is None else self.other.source
+
     def _pieces(self, data: bytes) -> Iterable[bytes]:
         network = self.network
         start = 0
@@ -194,7 +199,7 @@ class SimulatedStream:
         other = self.other
         if other is None or other.lost:
             return
-        arrival = self.network._segment_arrival(self.source[0], self.destination[0])
+        arrival = self.network._segment_arrival(self.source[0], other.source[0])
         if arrival is not None:
             # A link keeps the order of segments unless one had to be sent again.
             self._last_arrival = arrival = max(arrival, self._last_arrival)
@@ -305,7 +310,7 @@ class Attempt:
         if self._timeout is None:
             return
         network = self._host.network
-        known = self._destination[0] in network.hosts
+        known = self._destination[0] in network.hosts and network._reachable(source, self._destination[0])
         back = network._segment_arrival(self._destination[0], source)
         if not known or back is None:
             return  # nobody there, or the answer is lost: the next SYN or the time limit decides
@@ -317,9 +322,13 @@ class Attempt:
             network, (source, self._host._free_port(network._stream_ports, source)), self._destination
         )
         network._stream_ports.add(near.source)
-        far = SimulatedStream(network, self._destination, near.source)
+        nat = network._behind.get(source)
+        outside = near.source
+        if nat is not None and network._behind.get(self._destination[0]) is not nat:
+            outside = (nat.ip, nat.free_port())
+        far = SimulatedStream(network, self._destination, outside)
         near.other, far.other = far, near
-        protocol = listener.factory.buildProtocol(twisted_address(near.source))
+        protocol = listener.factory.buildProtocol(twisted_address(outside))
         network.clock.at(back, self._connected, (near,))
         if protocol is None:
             network.clock.at(back, near._reset, ())

@@ -84,8 +84,8 @@ class KeysIn:
 class KeysOut:
     """The keys that leave on one leg by INFO, each once the one before it has its answer, so that none overtakes.
 
-    ``refused`` is called with a key that the far end doesn't take that way, and with those behind it; from then on
-    `send` says no.
+    ``refused`` is called once, with the key that the far end doesn't take that way and those behind it, in order; from
+    then on `send` says no.
     """
 
     __slots__ = ("_busy", "_refused", "_session", "_waiting")
@@ -114,11 +114,10 @@ class KeysOut:
         if 200 <= status < 300:
             self._next()
             return
-        refused, keys = self._refused, [key, *self._waiting]
+        refused, keys = self._refused, "".join((key, *self._waiting))
         self.close()
-        for one in keys:
-            if refused is not None:
-                refused(one)
+        if refused is not None:
+            refused(keys)
 
     def close(self) -> None:
         """Let go of the leg."""

@@ -441,13 +441,13 @@ class Leg:
     def _begin_keys(self, session: Session, message: Message) -> None:
         """Send keys by INFO where the far end takes no telephone events, if ``message`` says that it takes INFO."""
         if self.endpoint is not None and allows(message, "INFO"):
-            self._keys_out = KeysOut(session, self._key_refused)
+            self._keys_out = KeysOut(session, self._keys_refused)
             self.endpoint.signal = self._keys_out.send
 
-    def _key_refused(self, key: str) -> None:
+    def _keys_refused(self, keys: str) -> None:
         if self.endpoint is not None:
             self.endpoint.signal = None
-            self.endpoint.press(key)
+            self.endpoint.press(keys)
 
     def _first_packet(self) -> None:
         if self.owner is not None and not self._answered:

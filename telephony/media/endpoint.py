@@ -301,12 +301,18 @@ class Endpoint:
         if self.out is not None:
             self.out.press(digit)
 
-    def press(self, digit: str) -> None:
-        """Send a key to the leg that signalling did not take: over what the other leg of a join says, or by itself."""
-        if self.feed is not None:
-            self.feed.press(digit)
+    def press(self, digits: str) -> None:
+        """Send keys to the leg that signalling did not take: before those still to be sent, or for what it hears.
+
+        Nothing is pressed into something else that plays.
+        """
+        if isinstance(self._source, DigitsSource):
+            self._source.again(digits)
+        elif self.feed is not None:
+            for one in digits:
+                self.feed.press(one)
         elif self._source is None:
-            self.play(DigitsSource(digit, signal=self.signal))
+            self.play(DigitsSource(digits, signal=self.signal))
 
     def _digit(self, digit: str) -> None:
         if self.out is not None:

@@ -151,6 +151,10 @@ class DigitsSource:
         """Whether all keys are out; the pause behind the last one may still run."""
         return not self._digits and self._tone is None
 
+    def again(self, digits: str) -> None:
+        """Press keys that `signal` has taken, and which did not arrive, before those that are left."""
+        self._digits += reversed(digits)
+
     def add(self, digit: str) -> None:
         """Press one more key behind those that are left."""
         self._digits.insert(0, digit)

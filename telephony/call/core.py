@@ -24,6 +24,7 @@ from telephony.call.constants import (
 )
 from telephony.call.destination import Destination
 from telephony.call.details import SIP, Details
+from telephony.call.dialling import DialRules
 from telephony.call.leg import Ending, How, Leg
 from telephony.call.resources import DTMFDetector, DTMFPlayer, FilePlayer, FileRecorder, Job, TonePlayer
 from telephony.call.states import Input
@@ -78,6 +79,8 @@ class ChannelCore(Enumerations):
         """Called with the channel, the old and the new state at each step; they must not raise or use verbs."""
         self.recording: CallRecording | None = None
         """What is kept of the call (`telephony.call.recorder`), None while nobody records."""
+        self.dial_rules: DialRules | None = None
+        """Whom this channel may call, and how many calls its service may have out; None: everybody."""
         self.trunk: str | None = None
         """The trunk that numbers are dialled through; None: the only one there is."""
         self.id = exchange.next_channel_id()
@@ -118,6 +121,11 @@ class ChannelCore(Enumerations):
         self._begin(Details(call_to=call_to, call_target=str(destination.uri), call_from=destination.caller.uri))
         leg = self._leg = Leg(self._exchange, self)
         self._give(Input.DIAL)
+        rules = self.dial_rules
+        if rules is not None and rules.most is not None and self._out() > rules.most:
+            text = f"service {rules.service!r} has {rules.most} calls out, which is max_outbound"
+            self._end(Input.GONE, Cause.NOCHANNELS, 0, text)
+            return
         try:
             leg.dial(destination, codecs, headers, max_forwards, self._may_dial)
         except NoPorts as error:
@@ -127,6 +135,9 @@ class ChannelCore(Enumerations):
         """Return where ``call_to`` leads, and as whose; raises an `Error` that says what is wrong with either."""
         target = check_call_to(call_to)
         caller = check_call_from(call_from, self.default_from)
+        refusal = None if self.dial_rules is None else self.dial_rules.refusal(target)
+        if refusal is not None:
+            raise Error(f"call_to={call_to!r}: {refusal}")
         lines = self._exchange.lines
         if isinstance(target, SipUri):
             ours = None if lines is None else lines.phone(target, caller)
@@ -139,9 +150,16 @@ class ChannelCore(Enumerations):
         named = bool(call_from.strip()) or bool(self._default_from)
         return lines.number(target, caller if named else None, caller, self.trunk)
 
+    def _out(self) -> int:
+        """Count the calls that this channel's service has out, this one among them."""
+        same = (one for one in self._exchange.channels if one.dial_rules is self.dial_rules)
+        return sum(one._incoming is None for one in same)
+
     def _may_dial(self, target: SipUri) -> bool:
         """Tell whether a redirected call may go there: nowhere that an application could not call itself."""
         if target.scheme != "sip" or target.transport not in (None, "udp", "tcp"):
+            return False
+        if self.dial_rules is not None and self.dial_rules.refusal(target) is not None:
             return False
         asked = self._exchange.may_dial
         return asked is None or asked(self, target)

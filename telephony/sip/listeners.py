@@ -8,7 +8,7 @@ Must not know sessions, transactions or what a message means.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from twisted.internet.defer import Deferred, DeferredList
 
@@ -129,6 +129,18 @@ class Listeners:
                 if one.address[0] == ours:
                     return one
         return fitting[0] if fitting else None
+
+    def forbids(self, host: str) -> bool:
+        """Tell whether nothing may be sent to an IP address.
+
+        That is so for loopback while any port of ours is open beyond it: a name or a Contact from outside must not
+        lead to what this machine keeps to itself. Nobody is at a multicast or unspecified address.
+        """
+        ip = ip_address(host.partition("%")[0])
+        ip = (ip.ipv4_mapped or ip) if isinstance(ip, IPv6Address) else ip
+        if ip.is_loopback:
+            return not all(ip_address(one.address[0]).is_loopback for one in self._all)
+        return ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255"
 
     def flow_to(self, transport: str, remote: Address, hint: Flow | None, name: str | None = None) -> Flow | None:
         """Return the flow to an address, through the port of ``hint`` when it can be; ``name``: see `Transport.flow`."""

@@ -116,7 +116,14 @@ class UserAgent:
         self.defence = Defence(host.clock, self.counters)
         #: By Call-ID and our tag.
         self._sessions: dict[tuple[str, str], Session] = {}
-        self.finder = WayFinder(host, self.timers.lifetime, self.counters, self.listeners.transports, self._way_to)
+        self.finder = WayFinder(
+            host,
+            self.timers.lifetime,
+            self.counters,
+            self.listeners.transports,
+            self._way_to,
+            self.listeners.forbids,
+        )
         self._secret = host.random.getrandbits(128).to_bytes(16, "big")
         self._closed: Deferred[None] | None = None
 

@@ -93,7 +93,10 @@ class DialogWays(Ways):
 
 
 class WayFinder:
-    """Finds ways for one user agent. ``seconds`` is how long looking one URI up may take."""
+    """Finds ways for one user agent.
+
+    ``seconds`` is how long looking one URI up may take; ``forbids`` tells of an IP address that nothing is sent there.
+    """
 
     log = Logger()
 
@@ -104,8 +107,10 @@ class WayFinder:
         counters: Counter[str],
         listens: Callable[[bool], Sequence[str]],
         flow_to: FlowTo,
+        forbids: Callable[[str], bool] = lambda _host: False,
     ) -> None:
         self._counters = counters
+        self._forbids = forbids
         self._flow_to = flow_to
         self.locator = Locator(host, listens, seconds)
         self.down = DownTargets(host.clock)
@@ -114,9 +119,25 @@ class WayFinder:
         self.lookups: set[Deferred[None]] = set()
         self._closed = False
 
-    def locate(self, uri: SipUri, usual: str | None = None) -> Deferred[list[Target]]:
-        """Find the targets of a URI in the order to try them, at least one; fails with `NoWay`."""
-        return self.locator.locate(uri, usual).addCallback(self.down.sort)
+    def locate(self, uri: SipUri, hint: Flow | None = None) -> Deferred[list[Target]]:
+        """Find the targets of a URI in the order to try them, at least one; fails with `NoWay`.
+
+        ``hint`` is the flow of a dialog so far: whoever it leads to may name what is as near.
+        """
+        near = hint is not None and self._forbids(hint.remote[0])
+
+        def allowed(targets: list[Target]) -> list[Target]:
+            kept = targets if near else [one for one in targets if not self._forbids(one.address[0])]
+            if not kept:
+                self._counters["forbidden_targets"] += 1
+                where = targets[0].address[0]
+                raise NoWay(
+                    f"{where} is an address that is not called: what is behind loopback is for servers that listen on "
+                    "loopback only, and nobody is behind a multicast or an unspecified address"
+                )
+            return self.down.sort(kept)
+
+        return self.locator.locate(uri, hint.transport if hint is not None else None).addCallback(allowed)
 
     def ways(self, targets: Sequence[Target], hint: Flow | None = None) -> Ways:
         """Return the ways to targets."""
@@ -134,7 +155,7 @@ class WayFinder:
             if not self._closed:
                 found(self.ways(targets, hint), "")
 
-        looking = self.locate(uri, hint.transport if hint is not None else None)
+        looking = self.locate(uri, hint)
         # Two callbacks side by side: what `found` causes is no failure of the look-up.
         lookup: Deferred[None] = looking.addCallbacks(located, failed)
         lookup.addErrback(self._fault)

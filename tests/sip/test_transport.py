@@ -6,7 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.sip.message import Request, respond
 from telephony.sip.session import SessionState
-from telephony.sip.transport import tcp
+from telephony.sip.transport import connection, tcp
 from tests.sip.fakes import ANSWER, BOB, FakeWire, World, line
 
 #: Where Bob's connections come from.
@@ -243,10 +243,10 @@ class LossTests(TcpCase):
         """Architecture, "Bounded everything": a connection whose peer doesn't read is given up."""
         wire = self.host.connect(BOB_SOURCE)
         wire.producer.pauseProducing()
-        request = self.request("OPTIONS").to_bytes()
-        for _ in range(tcp.MAX_QUEUE // 300):
+        self.patch(connection, "MAX_QUEUE", 1000)
+        for _ in range(5):
             if wire.open:
-                wire.send(request)
+                wire.send(self.request("OPTIONS"))
         self.host.advance(0)
         self.assertEqual((self.host.wires, self.world.agent.counters["connections_too_slow"]), ([], 1))
 
@@ -281,3 +281,88 @@ class LossTests(TcpCase):
         self.successResultOf(closed)
         self.assertTrue(attempt.called)
         self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+
+class TimeTests(TcpCase):
+    """How long connections may take, and how many there may be (architecture, "Bounded everything")."""
+
+    def count(self, name: str) -> int:
+        return self.world.agent.counters[name]
+
+    def test_idle(self) -> None:
+        """A connection that no dialog needs is closed after ten minutes of silence, and not before."""
+        wire = self.host.connect(BOB_SOURCE)
+        wire.send(self.request("OPTIONS"))
+        self.host.advance(connection.IDLE_TIMEOUT - 1)
+        self.assertTrue(wire.open)
+        self.host.advance(1 + tcp.SWEEP_EVERY)
+        self.assertEqual((self.host.wires, self.count("connections_idle")), ([], 1))
+
+    def test_idle_but_needed(self) -> None:
+        """One that a dialog came by is kept, however long nothing is said; so is one that was asked to be held."""
+        wire = self.host.connect(BOB_SOURCE)
+        self.talking(wire)
+        other = self.host.connect((BOB[0], 40002))
+        other.send(self.request("OPTIONS", call_id="2"))
+        held = self.world.agent.listeners._streams[0]._by_remote[(BOB[0], 40002), None]
+        held.hold()
+        self.host.advance(3 * connection.IDLE_TIMEOUT)
+        self.assertTrue(wire.open and other.open)
+        held.let_go()
+        self.world.sessions[0].bye()
+        wire.take()
+        self.host.advance(connection.IDLE_TIMEOUT + 2 * tcp.SWEEP_EVERY + 64)
+        self.assertEqual(self.host.wires, [])
+
+    def test_kept_by_pings(self) -> None:
+        """RFC 5626 4.4.1: a phone that pings keeps its connection."""
+        wire = self.host.connect(BOB_SOURCE)
+        wire.send(b"\r\n\r\n")
+        for _ in range(20):
+            self.host.advance(110)
+            wire.send(b"\r\n\r\n")
+        self.assertTrue(wire.open)
+
+    def test_says_nothing(self) -> None:
+        """Whoever connects and says nothing is not waited for."""
+        self.host.connect(BOB_SOURCE)
+        self.host.advance(connection.GREETING_TIMEOUT + tcp.SWEEP_EVERY)
+        self.assertEqual((self.host.wires, self.count("connections_silent")), ([], 1))
+
+    def test_slow_sender(self) -> None:
+        """A message that trickles in, a byte a second, ends the connection; the next one on it doesn't help."""
+        wire = self.host.connect(BOB_SOURCE)
+        wire.send(self.request("OPTIONS"))
+        data = self.request("OPTIONS").to_bytes()
+        for byte in data:
+            if wire.open:
+                wire.send(bytes([byte]))
+                self.host.advance(1)
+        self.assertEqual((self.host.wires, self.count("senders_too_slow")), ([], 1))
+
+    def test_many_messages_are_not_slow(self) -> None:
+        """A stream that never ends between two messages is no slow one: each message has its own time."""
+        wire = self.host.connect(BOB_SOURCE)
+        data = [self.request("OPTIONS").to_bytes() for _ in range(20)]
+        wire.send(data[0][:50])
+        for one, following in zip(data, data[1:], strict=False):
+            self.host.advance(5)
+            wire.send(one[50:] + following[:50])
+        self.assertTrue(wire.open)
+
+    def test_from_one_source(self) -> None:
+        """One address has a share of the connections only; another is still let in."""
+        self.patch(tcp, "MAX_FROM_ONE", 2)
+        self.host.connect((BOB[0], 1))
+        self.host.connect((BOB[0], 2))
+        self.assertRaises(AssertionError, self.host.connect, (BOB[0], 3))
+        self.host.connect(("192.0.2.3", 1))
+        self.host.wires[0].end()
+        self.host.connect((BOB[0], 4))
+        self.assertEqual(self.count("connections_refused"), 1)
+
+    def test_configured_limit(self) -> None:
+        """UserAgent ``most_connections``: what this process has descriptors for."""
+        self.world.agent.listeners._streams[0].most = 1
+        self.host.connect((BOB[0], 1))
+        self.assertRaises(AssertionError, self.host.connect, ("192.0.2.9", 2))

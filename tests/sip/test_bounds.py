@@ -51,7 +51,12 @@ class MessageTests(SynchronousTestCase):
 
     def test_number_of_fields(self) -> None:
         """architecture.md rule 10: 256 header lines are read, 257 are not (513)."""
-        self.assertEqual(MAX_FIELDS, 256)
+        present = HEAD.count(b"\r\n")
+        parse_message(OPTIONS + b"Subject: x\r\n" * (256 - present) + b"\r\n")
+        error = self.assertRaises(
+            UnparsableMessage, parse_message, OPTIONS + b"Subject: x\r\n" * (257 - present) + b"\r\n"
+        )
+        self.assertEqual((error.status, MAX_FIELDS), (513, 256))
 
     def test_request_line_without_a_uri(self) -> None:
         """RFC 3261 7.1: a request line with nothing between method and version can't be parsed."""

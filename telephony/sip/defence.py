@@ -7,8 +7,8 @@ comes from the clock it is given.
 A *source* is an IPv4 address, or the /64 of an IPv6 one, which is what one subscriber gets. Sources are of two kinds:
 
 - *friends*: who has shown a password, and whom we have called and who answered. They may send ten times as much as
-  strangers and are never banned: over UDP anybody could write their address on a datagram. Trunks are friends for good,
-  and send as much as they like.
+  strangers and are never banned: over UDP anybody could write their address on a datagram. Trunks send as much as they
+  like.
 - *strangers*: everybody else. Each refusal of what a stranger sends counts as an offence, by `OFFENCES`; too many of
   them in a minute, or the name of a tool that only scanners use, and nothing of it is read for a while.
 
@@ -36,6 +36,7 @@ MAX_BANS = 16_384
 #: A friend may send so many times as much as a stranger, and stays a friend for so many seconds after the last sign.
 FRIENDS_RATE = 10
 FRIENDS_FOR = 3600.0
+NOBODY = (0.0, False)
 #: How many seconds' worth of requests may come at once.
 BURST_SECONDS = 5.0
 #: How many refusals a source gets a second, and at once; after that it is refused in silence.
@@ -141,9 +142,9 @@ class Defence:
         self.limits = limits if limits is not None else Limits()
         now = clock.seconds()
         self._sources: OrderedDict[str, _Source] = OrderedDict()
-        self._friends: OrderedDict[str, float] = OrderedDict()
+        #: Until when, and whether it is a trunk.
+        self._friends: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         self._bans: OrderedDict[str, float] = OrderedDict()
-        self._trusted: set[str] = set()
         self._strangers = self._all_strangers(now)
         self._probe: DelayedCall | None = None
         self._due = 0.0
@@ -167,9 +168,11 @@ class Defence:
         A ``response`` costs nothing, before it is known to be an answer to nothing: see `stray`.
         """
         key = source_of(address)
-        if key is None or key in self._trusted:
+        if key is None:
             return False
         now = self._clock.seconds()
+        if self._friends.get(key, NOBODY)[1] and self._is_friend(key, now):
+            return False
         until = self._bans.get(key)
         if until is not None:
             if until > now:
@@ -228,22 +231,19 @@ class Defence:
 
     # What is told
 
-    def trust(self, address: str) -> None:
-        """Make an address a friend for good: that of a trunk."""
-        key = source_of(address)
-        if key is not None:
-            self._trusted.add(key)
-            self._bans.pop(key, None)
+    def welcome(self, address: str, trunk: bool = False) -> None:
+        """Take note that a source is what it says: it has shown a password, or answered what we sent there.
 
-    def welcome(self, address: str) -> None:
-        """Take note that a source is what it says: it has shown a password, or answered what we sent there."""
+        A ``trunk`` is read whatever it sends, as long as it goes on to be welcome.
+        """
         key = source_of(address)
         if key is None:
             return
-        self._friends.pop(key, None)
+        now = self._clock.seconds()
+        until, was_trunk = self._friends.pop(key, NOBODY)
         if len(self._friends) >= MAX_FRIENDS:
             self._friends.popitem(last=False)
-        self._friends[key] = self._clock.seconds() + FRIENDS_FOR
+        self._friends[key] = now + FRIENDS_FOR, trunk or (was_trunk and until > now)
 
     def stray(self, address: str) -> None:
         """Take note of a response to nothing of ours: that costs as much as a request."""
@@ -316,7 +316,7 @@ class Defence:
         return source
 
     def _is_friend(self, key: str, now: float) -> bool:
-        return self._friends.get(key, 0.0) > now or key in self._trusted
+        return self._friends.get(key, NOBODY)[0] > now
 
     def _cost(self, key: str, now: float) -> float:
         return 1.0 / FRIENDS_RATE if self._is_friend(key, now) else 1.0

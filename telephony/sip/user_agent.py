@@ -28,7 +28,7 @@ from telephony.sip.defence import Defence
 from telephony.sip.dialog import VIA_TO_COME, Dialog
 from telephony.sip.flow import Elsewhere, Flow, WayBack
 from telephony.sip.headers import NameAddr
-from telephony.sip.identity import Identity
+from telephony.sip.identity import Identity, Kind
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.keepalive import How, KeepAlives, KeptFlow
 from telephony.sip.listeners import Listeners
@@ -479,7 +479,7 @@ class UserAgent:
             transaction.respond(self._response(request, error.status, [], tag))
             return
         if verdict is not None:
-            self.defence.welcome(flow.remote[0])
+            self.defence.welcome(flow.remote[0], verdict.kind is Kind.TRUNK)
             session.know(verdict)
         self._sessions[request.call_id, tag] = session
         try:

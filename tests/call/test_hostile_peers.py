@@ -45,11 +45,15 @@ class HostilePeerTests(Scene):
         self.run_until(self.bob.until("incoming"), 5)
         self.bob.reject(486)
         self.run_until(verb, 5)
-        self.exchange.host.source_address = unreachable  # type: ignore[method-assign]
         verb = self.channel.retrievable_transfer(self.other, "sip:bob@[2001:db8::1]")
         self.assertIs(self.run_until(verb, 1), State.ANSWERED)
         self.assert_outcome(State.ANSWERED, State.IDLE, TransferCause.FAIL, Cause.NOANSWER)
-        self.assertEqual(self.other.Details.raw_reason, "there is no way to 2001:db8::1: Network is unreachable")
+        self.assertIn("no UDP listener of ours can reach 2001:db8::1", self.other.Details.raw_reason)
+        self.patch(self.exchange, "media_address", unreachable)
+        verb = self.channel.retrievable_transfer(self.other, "sip:bob@192.0.2.99")
+        self.assertIs(self.run_until(verb, 1), State.ANSWERED)
+        self.assert_outcome(State.ANSWERED, State.IDLE, TransferCause.FAIL, Cause.NOANSWER)
+        self.assertEqual(self.other.Details.raw_reason, "there is no way to 192.0.2.99: Network is unreachable")
         self.assertIs(self.run_until(self.other.call("sip:bob@[2001:db8::1]"), 1), State.IDLE)
 
     def test_forks_without_end(self) -> None:

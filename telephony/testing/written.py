@@ -184,7 +184,7 @@ class _Writer:
         while name in self._taken:
             name, number = f"{base}_{number}", number + 1
         self._taken.add(name)
-        arguments = [repr(user)]
+        arguments = [_quoted(user)]
         if not caller:
             host = f"[{far[0]}]" if ":" in far[0] else far[0]
             arguments.append(f'at="{host}:{far[1]}"')
@@ -297,6 +297,12 @@ class _Writer:
             self._await(phone, "ended", time)
 
 
+def _quoted(text: object) -> str:
+    """Return a text as people write it in source: in double quotes where it has none itself."""
+    shown = repr(text)
+    return f'"{shown[1:-1]}"' if shown.startswith("'") and '"' not in shown else shown
+
+
 def _moment(time: float) -> str:
     return f"await self.moment({round(time, 3):g})" if time < 1000 else f"await self.moment({time:.3f})"
 
@@ -317,7 +323,8 @@ def write_test(
     stem = re.sub(r"\W+", "_", application.stem).strip("_") or "application"
     name = stem if stem not in {one.name for one in writer.phones} and not keyword.iskeyword(stem) else f"{stem}_py"
     began = datetime.fromtimestamp(recording.began, UTC).strftime("%Y-%m-%d at %H:%M:%S UTC")
-    doc = [f"The call {recording.call_id} of {began}, played by phones. Written by ``telephony replay --as-test``."]
+    doc = [f"The call {recording.call_id},", f"of {began}, played by phones; written by telephony replay --as-test."]
+    doc = ["\n".join(doc)]
     if recording.dropped:
         doc.append(
             f"The recording was full: {recording.dropped} entries after the opening were dropped, and are missing."
@@ -330,7 +337,7 @@ def write_test(
     setup.append(f"{name} = self.application({_application(application, media, service, recording, beside)})")
     setup += [f"{one.name} = self.phone({', '.join(one.arguments)})" for one in writer.phones]
     if service.get("direction") == "outbound":
-        setup.append(f"{name}.start({recording.head.get('outbound_parameters', '')!r})")
+        setup.append(f"{name}.start({_quoted(recording.head.get('outbound_parameters', ''))})")
     checks: list[str] = []
     if outcome:
         last = max((entry["t"] for entry in kept.entries), default=0.0)
@@ -341,7 +348,7 @@ def write_test(
             said = fault[1] or fault[2]
             checks.append(f"(failure,) = {name}.flush_failures()")
             if "***" not in said:
-                checks.append(f'self.assertEqual(f"{{failure.type.__name__}}: {{failure.value}}", {said!r})')
+                checks.append(f'self.assertEqual(f"{{failure.type.__name__}}: {{failure.value}}", {_quoted(said)})')
     for one in writer.phones:
         for what, count in one.got.items():
             shown = what if what.isdigit() else f'"{what}"'
@@ -361,14 +368,14 @@ def _application(
     application: Path, media: Path | None, service: dict[str, Any], recording: Recording, beside: Path | None
 ) -> str:
     here = beside is not None and application.parent == beside
-    arguments = [repr(application.name if here else str(application))]
+    arguments = [_quoted(application.name if here else str(application))]
     if service.get("parameters"):
-        arguments.append(f"parameters={service['parameters']!r}")
+        arguments.append(f"parameters={_quoted(service['parameters'])}")
     if service.get("extra_channels", 1) != 1:
         arguments.append(f"extra_channels={service['extra_channels']!r}")
     told = media or Path(str((recording.head.get("server") or {}).get("media") or ""))
     if told != Path() and told.is_dir() and told != application.parent / "media":
-        arguments.append(f"media={str(told)!r}")
+        arguments.append(f"media={_quoted(str(told))}")
     if service.get("direction") == "outbound":
         arguments.append('direction="outbound"')
     return ", ".join(arguments)

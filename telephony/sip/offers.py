@@ -294,7 +294,7 @@ class Attempt:
         if not transaction.unanswered:
             return
         if self._cancelled or self._session.over:
-            transaction.abandon()
+            sending.abandon()
             self._failed(TransactionFailure.TIMEOUT, "no final answer")
             return
         self._cancelled = True

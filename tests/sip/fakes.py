@@ -330,6 +330,19 @@ class Witness:
             raise self.answer
         return self.answer
 
+    def session_offer(self, session: Session, purpose: object) -> bytes:
+        self.note(f"offer {purpose}", session)
+        return OFFER
+
+    def session_offer_answered(self, session: Session, purpose: object, answer: bytes) -> None:
+        self.note(f"offer answered {purpose}", session, answer)
+
+    def session_offer_withdrawn(self, session: Session) -> None:
+        self.note("offer withdrawn", session)
+
+    def session_offer_refused(self, session: Session, purpose: object, status: int, reason: str) -> None:
+        self.note(f"offer refused {purpose} {status}", session, reason)
+
     def session_answer_in_ack(self, session: Session, ack: Request) -> None:
         self.note("answer in ack", session, ack)
 

@@ -21,6 +21,7 @@ from telephony.call.transfer import Transfer, TransferState
 from telephony.server.drain import Drain, Phase
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.outgoing import OutgoingSession
+from telephony.sip.reliable import ReliableRinging, RingingState
 from telephony.sip.session import SessionState
 from telephony.sip.transaction import (
     ClientState,
@@ -191,6 +192,14 @@ def every_machine() -> list[Drawn]:
             SessionState.PROCEEDING,
             "RFC 3261 13.3, 9.2 and 15.",
             "telephony/sip/incoming.py",
+        ),
+        machine(
+            "reliable",
+            "Reliable provisional responses to an INVITE of theirs",
+            ReliableRinging,
+            RingingState.CLEAR,
+            "RFC 3262 3 and 5.",
+            "telephony/sip/reliable.py",
         ),
         machine(
             "invite-client",

@@ -44,7 +44,7 @@ class CallerTests(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.world.leftovers(), [])
 
-    def ring(self, invite: Request, number: int | str, tag: str = "b", status: int = 183, **fields: str) -> Response:
+    def ring(self, invite: Request, number: int | str, tag: str = "b", status: int = 183, **fields: Any) -> Response:
         """Let Bob ring reliably."""
         return self.bob.respond(invite, status, tag, Require="100rel", RSeq=str(number), **fields)
 
@@ -202,7 +202,7 @@ class CalledTests(SynchronousTestCase):
     def tearDown(self) -> None:
         self.assertEqual(self.world.leftovers(), [])
 
-    def called(self, body: bytes = OFFER, **fields: str) -> tuple[Any, Request]:
+    def called(self, body: bytes = OFFER, **fields: Any) -> tuple[Any, Request]:
         """Let Bob call."""
         self.world.welcome()
         invite = self.world.request(body=body, **fields)

@@ -165,6 +165,40 @@ class EndpointTests(SynchronousTestCase):
         self.legs.run(5)
         self.assertEqual(self.done, ["timeout"])
 
+    def test_media_timeout_by_watch(self) -> None:
+        """R32: the time begins when the watch does, however long the call rang; None is never."""
+        self.legs.run(100)
+        self.endpoint.watch(30.0, lambda: self.done.append("timeout"))
+        self.legs.run(29)
+        self.assertEqual(self.done, [])
+        self.legs.run(2)
+        self.assertEqual(self.done, ["timeout"])
+        self.endpoint.watch(None, lambda: self.done.append("never"))
+        self.legs.run(100)
+        self.assertEqual(self.done, ["timeout"])
+
+    def test_media_timeout_on_hold(self) -> None:
+        """R32: whoever holds us may fall silent, music or not; after the resumption it has all the time again."""
+        self.endpoint.watch(30.0, lambda: self.done.append("timeout"))
+        for seconds in (29, 31, 47):
+            self.leg.renew(send=False)
+            self.legs.run(seconds)
+            self.leg.renew()
+            self.legs.run(29)
+            self.assertEqual(self.done, [], seconds)
+        self.legs.run(2)
+        self.assertEqual(self.done, ["timeout"])
+
+    def test_media_timeout_of_a_process_that_slept(self) -> None:
+        """R32: turns that were missed are our delay, not the far end's silence."""
+        self.endpoint.watch(30.0, lambda: self.done.append("timeout"))
+        self.legs.run(10)
+        self.legs.wire.clock.rightNow += 300
+        self.legs.run(10)
+        self.assertEqual(self.done, [])
+        self.legs.run(11)
+        self.assertEqual(self.done, ["timeout"])
+
     def test_first_packet(self) -> None:
         """Told once, with the first packet of audio."""
         self.endpoint.on_first_packet = lambda: self.done.append("first")

@@ -517,6 +517,46 @@ class LaterTests(SynchronousTestCase):
         answer, later = negotiation.offered(sdp(PLAIN))
         self.assertEqual((version(answer), later), (3, agreed))
 
+    def test_a_refresh(self) -> None:
+        """RFC 4028 7.4: an offer with the bytes of the last description, be it offer or answer; nothing changes by it."""
+        as_caller, as_called = ours(), ours()
+        offer = as_caller.offer()
+        as_caller.answered(sdp(PLAIN))
+        self.assertEqual(as_caller.repeat(), offer)
+        answer, before = as_called.offered(sdp(PLAIN))
+        self.assertEqual(as_called.repeat(), answer)
+        self.assertTrue(as_called.pending)
+        self.assertEqual(as_called.answered(sdp(PLAIN)).direction, before.direction)
+        self.assertEqual(as_called.repeat(), answer)
+        as_called.rollback()
+        self.assertEqual(as_called.offered(sdp(PLAIN))[0], answer)
+
+    def test_a_refresh_on_hold(self) -> None:
+        """RFC 4028 7.4, RFC 3264 8.4: a refresh says what holds, theirs and ours, and both can be ended after it."""
+        negotiation = ours()
+        negotiation.offered(sdp(PLAIN))
+        held = negotiation.offered(sdp(PLAIN, "a=sendonly"))[0]
+        self.assertEqual(negotiation.repeat(), held)
+        self.assertEqual(negotiation.answered(sdp(PLAIN, "a=sendonly")).direction, "recvonly")
+        self.assertEqual(negotiation.offered(sdp(PLAIN))[1].direction, "sendrecv", "they have resumed")
+        held = negotiation.offer("sendonly")
+        negotiation.answered(sdp(PLAIN, "a=recvonly"))
+        self.assertEqual(negotiation.repeat(), held)
+        self.assertEqual(negotiation.answered(sdp(PLAIN, "a=recvonly")).direction, "sendonly")
+        self.assertEqual(negotiation.offered(sdp(PLAIN))[1].direction, "sendonly", "our hold stays ours to end")
+        self.assertEqual(negotiation.offered(sdp(PLAIN, "a=sendonly"))[1].direction, "inactive")
+
+    def test_a_refresh_after_a_refusal(self) -> None:
+        """RFC 3264 8: what was refused is not what holds; the version only ever rises."""
+        negotiation = ours()
+        first = negotiation.offer()
+        negotiation.answered(sdp(PLAIN))
+        negotiation.offer("inactive")
+        negotiation.rollback()
+        refresh = negotiation.repeat()
+        self.assertEqual((version(first), version(refresh)), (1, 3))
+        self.assertNotIn(b"inactive", refresh)
+
     def test_a_reinvite_without_an_offer(self) -> None:
         """R26, RFC 3261 section 14.2: a full offer, sendrecv though the peer holds us; no answer: no change."""
         negotiation = ours()

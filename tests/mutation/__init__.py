@@ -23,7 +23,7 @@ kit's own or the server's. A test with hypothesis draws the same examples every 
 
 How it is quick: one pass of all these tests under a tracer notes which test reaches which lines. A mutant then runs
 only the tests that reach its statement, quickest first, and stops at the first that fails. A statement that runs when
-its module is imported (a table, a constant) is reached by all. Everything happens in a copy of the tree, in a process
+its module is imported (a table, a constant) counts as reached by all, and so does one that none reaches. Everything happens in a copy of the tree, in a process
 forked for each mutant from one that has imported all libraries, but nothing of ours: what it imports is mutated then.
 A test that takes many times the CPU time it takes otherwise is stopped, and the mutant counts as killed by time-out.
 

@@ -113,7 +113,13 @@ def run_mutants(bench: Bench, scores: dict[str, Score], chosen: list[Site], log:
         if log is not None:
             with log.open("a") as file:
                 file.write(json.dumps({**attrs.asdict(site), "word": word, "tests": len(names)}) + "\n")
-    return report(scores)
+    passed = report(scores)
+    there = {(one.path, one.text, one.change, one.nth) for package in scores for one in sites_of(bench.root, package)}
+    for path, text, change, _ in sorted(
+        one for one in equivalents if one[0].split("/")[1] in scores and one not in there
+    ):
+        say(f"{EQUIVALENT.name} explains what this tree hasn't: {path}: {change}   in   {text}")
+    return passed
 
 
 def report(scores: dict[str, Score]) -> bool:

@@ -30,6 +30,7 @@ from telephony.reception import listen_on
 from telephony.runner import ReactorRunner
 from telephony.server.config import Configuration, configuration_of, load_configuration
 from telephony.server.control import ControlSocket, default_path
+from telephony.server.descriptors import most_connections, raise_limit, too_few
 from telephony.server.drain import Phase
 from telephony.server.switchboard import Switchboard
 from telephony.server.tracing import TraceCommand
@@ -238,12 +239,17 @@ def exchange_for(host: Host, configuration: Configuration) -> Exchange:
     """Make the exchange that a configuration asks for; it listens nowhere yet."""
     # The limit is on calls that come in, and the switchboard keeps it; each may hold others of its own.
     legs = 1 + max((one.extra_channels for one in configuration.services), default=0)
+    files, wanted = raise_limit(), configuration.limits.max_calls * legs
+    warning = too_few(files, wanted)
+    if warning:
+        _log.warn("{warning}", warning=warning)
     return Exchange(
         host,
         advertise=configuration.sip.advertise,
         rtp_ports=configuration.rtp.ports,
         srtp=configuration.rtp.srtp,
         tls=configuration.tls.identity(),
+        most_connections=most_connections(files, wanted),
         media_directory=configuration.media.directory,
         max_calls=configuration.limits.max_calls * legs,
         call_seconds=configuration.limits.call_seconds,

@@ -30,7 +30,7 @@ DEFAULT_PORT = 5060
 
 
 def refusal(request: Request, transport: str) -> Refusal | None:
-    """Return what is wrong with a request that came over ``transport``, in the order of RFC 3261 8.2; None when nothing.
+    """Return what is wrong with a request that came over ``transport``, in the order of RFC 3261 8.2, if anything is.
 
     For any method but ACK and CANCEL, which are never refused on these grounds.
     """

@@ -143,7 +143,7 @@ class Listeners:
         return ip.is_multicast or ip.is_unspecified or str(ip) == "255.255.255.255"
 
     def flow_to(self, transport: str, remote: Address, hint: Flow | None, name: str | None = None) -> Flow | None:
-        """Return the flow to an address, through the port of ``hint`` when it can be; ``name``: see `Transport.flow`."""
+        """Return the flow to an address, through the port of ``hint`` if possible; ``name``: see `Transport.flow`."""
         if hint is not None and hint.transport == transport:
             listener: Transport | None = getattr(hint, "listener", None)
             if listener is not None and (":" in listener.address[0]) == (":" in remote[0]):

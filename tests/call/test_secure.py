@@ -1,4 +1,4 @@
-"""Calls over TLS with SRTP: what each side says and hears, and what never crosses (RFC 3261 26.3.1, 4568, 5922, R29)."""
+"""Calls over TLS with SRTP: what each side says and hears, what never crosses (RFC 3261 26.3.1, 4568, 5922; R29)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ class SecureCase(CallTestCase):
         self.exchange.listen(f"tls:{SERVER}:5061")
         self.channel: CallChannel
 
-    def secure(self, name: str, *, srtp: str | None = SUITE, shown: TlsIdentity | None = None, **settings: Any) -> Phone:
+    def secure(
+        self, name: str, *, srtp: str | None = SUITE, shown: TlsIdentity | None = None, **settings: Any
+    ) -> Phone:
         ip = f"10.0.1.{len(self.phones) + 1}"
         return self.phone(name, tls=shown or identity(ip), srtp=srtp, transport="tls", **settings)
 

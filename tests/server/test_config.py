@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import textwrap
 from pathlib import Path
 
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.server.config import Configuration, ConfigurationError, configuration_of, load_configuration
+from telephony.testing.certificates import issue
 
 from .fakes import write_application
 
@@ -108,7 +111,7 @@ class BadTests(ConfigurationCase):
     def test_everything_at_once(self) -> None:
         """api.md 7: unknown keys and bad values are all reported at once."""
         found = self.problems(
-            '[sip]\nlisten = ["udp:127.0.0.1:5060", "tcp:nowhere:5060", "tls:127.0.0.1:5061"]\nadvertise = "me"\n'
+            '[sip]\nlisten = ["udp:127.0.0.1:5060", "tcp:nowhere:5060", "ws:127.0.0.1:5061"]\nadvertise = "me"\n'
             '[rtp]\nport = "1-2"\n[limits]\nmax_calls = "many"\ncall_seconds = -1\n[medai]\n'
             '[[service]]\nname = "x"\nmatch = ""\napplication = "nope.py"\nextra_channels = 4\nrefer = "follow"\n'
         )
@@ -131,7 +134,7 @@ class BadTests(ConfigurationCase):
         self.assertIn("did you mean 'ports'", found["rtp.port"])
         self.assertIn("did you mean 'media'", found["medai"])
         self.assertIn("'nowhere' is no IP address", found["sip.listen[1]"])
-        self.assertIn("what exists is udp and tcp", found["sip.listen[2]"])
+        self.assertIn("what exists is udp, tcp and tls", found["sip.listen[2]"])
         self.assertIn("1 to 100000", found["limits.max_calls"])
         self.assertIn("nope.py is not there", found["service[0].application"])
         self.assertIn("0 to 3", found["service[0].extra_channels"])
@@ -215,3 +218,72 @@ class BadTests(ConfigurationCase):
             self.load(f"[{section}]\n{key} = {value}\n")
         except ConfigurationError as error:
             self.assertTrue(error.problems)
+
+
+class TlsTests(ConfigurationCase):
+    """``[tls]`` and ``[rtp] srtp`` (docs/tls.rst; issue 4, 7: bad configuration is reported together, by key)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        one, other = issue("127.0.0.1"), issue("127.0.0.1")
+        late = issue("127.0.0.1", days=(-3, -1))
+        files = {
+            "server.pem": one.certificate,
+            "server.key": one.key,
+            "other.key": other.key,
+            "late.pem": late.certificate,
+            "late.key": late.key,
+            "ca.pem": other.certificate,
+        }
+        for name, data in files.items():
+            (self.directory / name).write_bytes(data)
+
+    def test_documented(self) -> None:
+        """The snippet of docs/tls.rst is a configuration, once its files are there."""
+        page = (Path(__file__).parents[2] / "docs" / "tls.rst").read_text()
+        [snippet] = re.findall(r"code-block:: toml\n\n((?:    .*\n|\n)+)", page)
+        found = self.load(textwrap.dedent(snippet) + SERVICE + "public = true\n")
+        self.assertTrue(found.tls.identity().can_listen)
+        self.assertEqual((found.warnings, found.rtp.srtp, found.tls.verify), ([], "secure", True))
+
+    def test_everything(self) -> None:
+        """Each key."""
+        found = self.load(
+            '[sip]\nlisten = ["tls:127.0.0.1:0"]\n[rtp]\nsrtp = "always"\n[tls]\ncertificate = "server.pem"\n'
+            'key = "server.key"\nauthorities = "ca.pem"\nclient_certificate = "required"\nverify = false\n' + SERVICE
+        )
+        self.assertEqual((found.rtp.srtp, found.tls.client_certificate.value), ("always", "required"))
+        self.assertEqual(len(found.warnings), 1)
+        self.assertNotIn("PRIVATE", repr(found))
+
+    def test_expired(self) -> None:
+        """A certificate that has expired is a warning: the server starts."""
+        found = self.load('[tls]\ncertificate = "late.pem"\nkey = "late.key"\n' + SERVICE)
+        self.assertRegex(found.warnings[0], "tls.certificate.*expired")
+
+    def test_mistakes(self) -> None:
+        """By key, together with other mistakes, and without a byte of a key in any sentence."""
+        rows = {
+            'certificate = "server.pem"\nkey = "other.key"': {"tls.key": "another key"},
+            'certificate = "server.pem"': {"tls.key": "missing"},
+            'key = "server.key"': {"tls.certificate": "missing"},
+            'certificate = "nope.pem"\nkey = "app.py"': {"tls.certificate": "can't be read", "tls.key": "PEM"},
+            'certificate = "server.key"\nkey = "server.pem"': {"tls.certificate": "PEM", "tls.key": "PEM"},
+            'client_certificate = "required"': {"tls.authorities": "client certificate"},
+            'client_certificate = "maybe"\nverify = 1\ncertificat = "x"': {
+                "tls.client_certificate": "'optional'",
+                "tls.verify": "true, false",
+                "tls.certificat": "did you mean",
+            },
+        }
+        for text, expected in rows.items():
+            found = self.problems(f'[rtp]\nsrtp = "maybe"\n[tls]\n{text}\n' + SERVICE)
+            self.assertIn("'secure'", found.pop("rtp.srtp"))
+            self.assertEqual(set(found), set(expected), text)
+            for where, words in expected.items():
+                self.assertIn(words, found[where])
+
+    def test_listener_without(self) -> None:
+        """A tls listener needs a certificate."""
+        found = self.problems('[sip]\nlisten = ["tls:127.0.0.1:5061"]\n' + SERVICE)
+        self.assertIn("'tls:127.0.0.1:5061' needs a certificate", found["tls.certificate"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.sip.message import Request, respond
@@ -345,7 +347,7 @@ class TimeTests(TcpCase):
         wire = self.host.connect(BOB_SOURCE)
         data = [self.request("OPTIONS").to_bytes() for _ in range(20)]
         wire.send(data[0][:50])
-        for one, following in zip(data, data[1:], strict=False):
+        for one, following in itertools.pairwise(data):
             self.host.advance(5)
             wire.send(one[50:] + following[:50])
         self.assertTrue(wire.open)

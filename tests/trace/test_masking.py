@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -25,7 +27,7 @@ MESSAGE = (
     b"a=sendrecv\r\n"
 )
 SECRETS = (
-    b"NONCE RESPONSE CNONCE OPAQUE BASIC NEXT RSPAUTH CLEAR KEYA KEYB KEYC KEYD".split()  # noqa: SIM905 - it is short
+    b"NONCE RESPONSE CNONCE OPAQUE BASIC NEXT RSPAUTH CLEAR KEYA KEYB KEYC KEYD".split()
 )
 PLAIN = (b'username="bob"', b'realm="a b"', b'uri="sip:a"', b"nc=00000001", b"algorithm=MD5", b"plain", b"|2^20|1:4")
 
@@ -51,7 +53,7 @@ class MaskTests(SynchronousTestCase):
         """A stream is covered the same, however it is cut; no piece shows half of a key."""
         mask = StreamMask()
         edges = [0, *sorted(cuts), len(MESSAGE)]
-        pieces = [mask.feed(MESSAGE[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [mask.feed(MESSAGE[a:b]) for a, b in itertools.pairwise(edges)]
         shown = b"".join(pieces) + mask.flush()
         self.assertEqual(len(shown), len(MESSAGE))
         for secret in SECRETS:

@@ -21,6 +21,7 @@ from telephony.call.transfer import Transfer, TransferState
 from telephony.server.drain import Drain, Phase
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.outgoing import OutgoingSession
+from telephony.sip.registration import Registration, RegistrationState
 from telephony.sip.reliable import ReliableRinging, RingingState
 from telephony.sip.session import SessionState
 from telephony.sip.transaction import (
@@ -200,6 +201,14 @@ def every_machine() -> list[Drawn]:
             RingingState.CLEAR,
             "RFC 3262 3 and 5.",
             "telephony/sip/reliable.py",
+        ),
+        machine(
+            "registration",
+            "A registration of ours at a trunk's registrar",
+            Registration,
+            RegistrationState.OFF,
+            "RFC 3261 10.2.",
+            "telephony/sip/registration.py",
         ),
         machine(
             "invite-client",

@@ -231,7 +231,7 @@ class TraceCommandTests(SynchronousTestCase):
         """An answer is one line of JSON, whatever is in it."""
         told: list[bytes] = []
         client = Client(ControlSocket(reactor, Path("x"), {}))
-        client.tell = told.append  # type: ignore[method-assign]
+        self.patch(client, "tell", told.append)
         client.answer({"a": "line\nwith an end"})
         self.assertEqual(json.loads(told[0]), {"ok": {"a": "line\nwith an end"}})
         self.assertNotIn(b"\n", told[0])

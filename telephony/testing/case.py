@@ -286,18 +286,21 @@ class CallTestCase(SynchronousTestCase):
 
     def _with_ladder(self, error: Exception) -> Exception:
         """Return what to raise in the place of ``error``, with the ladder in its text, and what files there are."""
-        if self._hosting is not None:
-            self._failures += self._hosting.take_failures()
         wrong = isinstance(error, AssertionError)
-        said = str(error) if wrong else f"{type(error).__name__}: {error}"
-        for failure in self._failures:
-            if failure.value is not error:
-                said += f"\nand before, in the application:\n{failure.getTraceback()}"
-        text = f"{said}\n{self.ladder()}{self._artifacts(said)}"
+        text = self.explained(str(error) if wrong else f"{type(error).__name__}: {error}", error)
         if wrong:
             error.args = (text,)
             return error
         return BrokenTest(text)
+
+    def explained(self, said: str, error: BaseException | None = None) -> str:
+        """Return what a failed test says: ``said``, what the applications have raised, the ladder, and what files."""
+        if self._hosting is not None:
+            self._failures += self._hosting.take_failures()
+        for failure in self._failures:
+            if failure.value is not error:
+                said += f"\nand before, in the application:\n{failure.getTraceback()}"
+        return f"{said}\n{self.ladder()}{self._artifacts(said)}"
 
     def _artifacts(self, said: str) -> str:
         """Write the files of a failed test where they are wanted; return the lines that name them."""

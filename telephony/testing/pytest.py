@@ -83,5 +83,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if made is None:
         return None
     names = pyfuncitem._fixtureinfo.argnames
-    made.perform(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    try:
+        made.perform(lambda: pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    except pytest.fail.Exception as failed:  # it is no Exception: the case has let it pass
+        raise pytest.fail.Exception(made.explained(failed.msg or ""), pytrace=failed.pytrace) from None
     return True

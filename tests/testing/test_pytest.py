@@ -81,6 +81,21 @@ async def test_sleeps_on(application, phone):
 """
 
 
+SAYS_SO = """
+import pytest
+
+@pytest.mark.parametrize("pytrace", [True, False])
+async def test_says_so(application, phone, pytrace):
+    alice = phone("alice")
+    alice.dial(application("menu.py").uri)
+    await alice.until("answered")
+    pytest.fail("I don't like it", pytrace=pytrace)
+
+def test_skips(simulation):
+    pytest.skip("not today")
+"""
+
+
 class PluginTests(SynchronousTestCase):
     def pytest(self, text: str, *options: str) -> tuple[int, str]:
         """Run pytest on a file that lies beside the applications; return its status and what it says."""
@@ -118,6 +133,14 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("nobody is at zero", text)
         self.assertRegex(text, r"menu.py, line \d+, in main: time.sleep\(1.5\), in sleep\(\)|left over")
         self.assertIn(".html", text)
+
+    def test_says_so(self) -> None:
+        """A test that fails by ``pytest.fail()`` shows the ladder too; one that skips skips."""
+        status, text = self.pytest(SAYS_SO)
+        self.assertEqual(status, 1)
+        self.assertRegex(text, "2 failed, 1 skipped")
+        self.assertEqual(text.count("|-- INVITE"), 2, text)
+        self.assertRegex(text, "(?m)^I don't like it$")
 
     def test_entry_point(self) -> None:
         """Installed, pytest finds the plugin by itself."""

@@ -99,8 +99,13 @@ class Baresip:
 class BaresipCase(InteropCase):
     """Calls from and to baresip."""
 
-    async def baresip(self, user: str, frequency: int, codec: str = "pcma") -> Baresip:
-        """Start a baresip that says a tone, and connect to its remote control."""
+    async def baresip(
+        self, user: str, frequency: int, codec: str = "pcma", *, config_too: str = "", account_too: str = ""
+    ) -> Baresip:
+        """Start a baresip that says a tone, and connect to its remote control.
+
+        ``config_too`` is added to its configuration, ``account_too`` to its account.
+        """
         assert BARESIP is not None
         directory = self.directory / user
         directory.mkdir()
@@ -121,8 +126,9 @@ class BaresipCase(InteropCase):
             directory=directory,
             modules=modules,
         )
-        (directory / "config").write_text(config)
-        (directory / "accounts").write_text(ACCOUNT.format(user=user, codec=codec))
+        (directory / "config").write_text(config + config_too)
+        account = ACCOUNT.format(user=user, codec=codec).rstrip("\n") + account_too
+        (directory / "accounts").write_text(account + "\n")
         child = self.spawn(f"baresip {user}", [BARESIP, "-4", "-s", "-n", "127.0.0.1", "-f", str(directory)])
         await self.until(lambda: "baresip is ready" in child.output or child.status is not None, "baresip is ready")
         self.assertIsNone(child.status, child.output)

@@ -157,6 +157,8 @@ class InteropCase(TestCase):
 
     timeout = 100
     interface = "127.0.0.1"
+    more_listeners: Sequence[str] = ()
+    """Listeners beside those for UDP and TCP."""
 
     def setUp(self) -> None:
         self.directory = Path(self.mktemp()).absolute()
@@ -211,7 +213,7 @@ class InteropCase(TestCase):
         """Run ``twistd -n telephony`` with listeners on a port of its own for UDP and TCP."""
         port = free_port(self.interface)
         host = self.uri_host
-        listeners = [f"udp:{host}:{port}", f"tcp:{host}:{port}"]
+        listeners = [f"udp:{host}:{port}", f"tcp:{host}:{port}", *self.more_listeners]
         if "--config" in arguments:
             config = Path(arguments[1])
             listen = ", ".join(f'"{one}"' for one in listeners)
@@ -260,8 +262,12 @@ class InteropCase(TestCase):
         milliseconds: int = 1500,
         payload_type: int = 8,
         frequency: int = 500,
+        keys: dict[str, str] | None = None,
     ) -> SippCall:
-        """Run SIPp for one call: from ``server`` with a caller's scenario, else waiting for one."""
+        """Run SIPp for one call: from ``server`` with a caller's scenario, else waiting for one.
+
+        ``keys`` are more of the scenario's own.
+        """
         assert SIPP is not None
         port = free_port(self.interface)
         name = f"{scenario}-{port}"
@@ -277,6 +283,7 @@ class InteropCase(TestCase):
         arguments += ["-timeout", "80", "-timeout_error", "-trace_msg", "-message_file", str(log)]
         arguments += ["-trace_err", "-error_file", str(self.directory / f"{name}.errors")]
         arguments += ["-key", "audio", str(audio.listen(self.interface)), "-key", "formats", f"{payload_type} 101"]
+        arguments += [part for name, value in (keys or {}).items() for part in ("-key", name, value)]
         child = self.spawn(f"SIPp {scenario}", arguments)
         if server is None:
             await self.until(lambda: bound(transport, port), f"{child.name} listens")

@@ -50,12 +50,13 @@ TOO_LATE = 0.5
 LOOK_EVERY = 0.25
 LOOK_HOLDS = 2.0
 
-#: How much each refusal counts. A challenge alone is no offence, every phone gets it; but who asks for one after the
-#: other without ever answering is looking for names.
+#: How much each refusal counts. A challenge alone is no offence, every phone gets it, nor is an OPTIONS, by which many
+#: a device looks every half a minute whether we are there; but who asks one after the other is looking for names.
 OFFENCES = {
     "refused": 1.0,
     "wrong password": 1.0,
     "unanswered challenge": 0.25,
+    "probe": 0.25,
     "garbage": 0.5,
     "no such dialog": 0.1,
 }
@@ -146,6 +147,7 @@ class Defence:
         self._friends: OrderedDict[str, tuple[float, bool]] = OrderedDict()
         self._bans: OrderedDict[str, float] = OrderedDict()
         self._strangers = self._all_strangers(now)
+        self._answers = self._all_answers(now)
         self._probe: DelayedCall | None = None
         self._due = 0.0
         self._late = 0.0
@@ -155,10 +157,16 @@ class Defence:
         """Take other limits; what is known of sources is forgotten, bans stay."""
         self.limits = limits
         self._sources.clear()
-        self._strangers = self._all_strangers(self._clock.seconds())
+        now = self._clock.seconds()
+        self._strangers, self._answers = self._all_strangers(now), self._all_answers(now)
 
     def _all_strangers(self, now: float) -> Bucket:
         return Bucket(self.limits.requests_per_second, self.limits.requests_per_second * BURST_SECONDS, now)
+
+    def _all_answers(self, now: float) -> Bucket:
+        # Twice as many: those who are put off are to be told so, as long as that is no flood of its own.
+        rate = 2 * self.limits.requests_per_second
+        return Bucket(rate, rate * BURST_SECONDS, now)
 
     # What is asked
 
@@ -197,12 +205,14 @@ class Defence:
         return True
 
     def answers(self, address: str) -> bool:
-        """Tell whether a source gets another refusal now, or silence."""
+        """Tell whether a source gets another refusal now, or silence; all strangers share what there is of answers."""
         key = source_of(address)
         if key is None:
             return True
         now = self._clock.seconds()
-        if self._source(key, now).refusals.take(now, self._cost(key, now)):
+        if self._source(key, now).refusals.take(now, self._cost(key, now)) and (
+            self._is_friend(key, now) or self._answers.take(now)
+        ):
             return True
         self._counters["refused_in_silence"] += 1
         return False
@@ -253,7 +263,7 @@ class Defence:
             self._source(key, now).requests.take(now, self._cost(key, now))
 
     def refused(self, address: str, request: Request | None, status: int, stale: bool = False) -> bool:
-        """Take note of a refusal that is about to be sent; returns whether it is to be sent."""
+        """Take note of a refusal, or another answer to somebody unknown; returns whether it is to be sent."""
         offence = _offence(request, status, stale)
         if offence is not None and self.offended(address, offence):
             return False
@@ -359,6 +369,8 @@ def _offence(request: Request | None, status: int, stale: bool) -> str | None:
         if not (request.has("Authorization") or request.has("Proxy-Authorization")):
             return "unanswered challenge"
         return None if stale else "wrong password"
+    if request.method == "OPTIONS" and status == 200:
+        return "probe"
     if status == 481:
         return "no such dialog"
     if status == 400 or status == 505:

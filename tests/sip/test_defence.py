@@ -115,6 +115,13 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(sum(quiet.answers("192.0.2.1") for _ in range(100)), 3)
         self.assertEqual(self.counters["refused_in_silence"], 90 + 97)
 
+    def test_answers_to_all_strangers(self) -> None:
+        """As many strangers as there are addresses get twice as many answers as requests are taken of them; friends more."""
+        quiet = Defence(self.clock, self.counters, Limits(1e6, 10, 0))
+        self.assertEqual(sum(quiet.answers(f"198.51.{n // 256}.{n % 256}") for n in range(1000)), 100)
+        quiet.welcome("192.0.2.1")
+        self.assertTrue(quiet.answers("192.0.2.1"))
+
     def test_bounded(self) -> None:
         """Architecture, "Bounded everything": a flood from everywhere fills no table, and forgets no friend for it."""
         for name in ("MAX_SOURCES", "MAX_FRIENDS", "MAX_BANS"):

@@ -23,9 +23,10 @@ kit's own or the server's. A test with hypothesis draws the same examples every 
 
 How it is quick: one pass of all these tests under a tracer notes which test reaches which lines. A mutant then runs
 only the tests that reach its statement, quickest first, and stops at the first that fails. A statement that runs when
-its module is imported (a table, a constant) counts as reached by all, and so does one that none reaches. Everything happens in a copy of the tree, in a process
-forked for each mutant from one that has imported all libraries, but nothing of ours: what it imports is mutated then.
-A test that takes many times the CPU time it takes otherwise is stopped, and the mutant counts as killed by time-out.
+its module is imported (a table, a constant) counts as reached by all, and so does one that none reaches. Everything
+happens in a copy of the tree, in a process forked for each mutant from one that has imported all libraries, but nothing
+of ours: what it imports is mutated then. A test that takes many times the CPU time it takes otherwise is stopped, and
+the mutant counts as killed by time-out.
 
 A survivor is a missing test, or it is equivalent: then ``equivalent.toml`` has it, with the reason, and the run says
 so. The run's status is 0 when no other survivor is left.

@@ -68,7 +68,7 @@ class Link:
 class SimulatedDatagramPort:
     """A bound UDP port in memory; provides `telephony.interfaces.DatagramPort`."""
 
-    __slots__ = ("_host", "_network", "_source", "address", "open", "received")
+    __slots__ = ("_host", "_network", "_source", "address", "errors", "open", "received")
 
     def __init__(self, host: SimulatedHost, address: Address, received: DatagramReceived) -> None:
         self._host = host
@@ -77,6 +77,8 @@ class SimulatedDatagramPort:
         self._source: Address | None = None if address[0] in ANY else address
         self.received = received
         self.open = True
+        self.errors = 0
+        """How often a port that something was sent to was said not to be there."""
 
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         """Send one datagram; what can't be sent is counted and lost."""
@@ -238,8 +240,12 @@ class SimulatedNetwork:
     """Hosts, the links between them, and the clock they all live by.
 
     ``delay``, ``jitter``, ``loss``, ``duplicate`` and ``reorder`` are those of every link that `link` was not called
-    for (see `Link`). ``cut_streams`` cuts what is written to a stream at random places. ``names`` are the addresses in
-    its DNS, by lower-case name; `dns` is for everything else. ``questions`` are the last ones asked: time, name, kind.
+    for (see `Link`). ``cut_streams`` cuts what is written to a stream at random places. ``half_close`` lets one end of
+    a TCP connection stop writing and read on; with ``port_unreachable`` a host says that it has no such UDP port (ICMP),
+    which the sender's port counts, as a real one does. All of these are off by default.
+
+    ``names`` are the addresses in the DNS, by lower-case name; `dns` is for everything else. ``questions`` are the last
+    ones asked: time, name, kind.
 
     ``events`` are the last messages of signalling that were sent, as `TraceEvent` with a note on those that were lost;
     ``media`` the last packets of RTP and RTCP as plain tuples (time, source, destination, bytes); ``counters`` counts
@@ -256,11 +262,15 @@ class SimulatedNetwork:
         duplicate: float = 0.0,
         reorder: float = 0.0,
         cut_streams: bool = False,
+        half_close: bool = False,
+        port_unreachable: bool = False,
     ) -> None:
         self.seed = seed
         self.clock = SimulatedClock()
         self.random = random.Random(f"{seed}/network")
         self.cut_streams = cut_streams
+        self.half_close = half_close
+        self.port_unreachable = port_unreachable
         self.resolve_delay = 0.001
         self.names: dict[str, list[str]] = {}
         self.questions: deque[tuple[float, str, RecordKind]] = deque(maxlen=MOST_MEDIA)
@@ -476,8 +486,19 @@ class SimulatedNetwork:
         port = self._ports.get(destination)
         if port is None:
             self.counters["no such port"] += 1
+            if self.port_unreachable and destination[0] in self.hosts:
+                arrival = self._segment_arrival(destination[0], source[0])
+                if arrival is not None:
+                    self.clock.at(arrival, self._unreachable, (destination, source))
         else:
             port.received(data, source)
+
+    def _unreachable(self, source: Address, destination: Address) -> None:
+        """Tell the port that sent something that there is no such port, if it is still there."""
+        routed = self._routed(source, destination) if self._nats else destination
+        port = None if routed is None else self._ports.get(routed)
+        if port is not None:
+            port.errors += 1
 
     def _note(self, transport: str, source: Address, destination: Address, data: bytes, note: str) -> None:
         event = TraceEvent(self.clock._now, source, destination, transport, masked(data), True, note)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet import error as twisted_error
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, ITCPTransport
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol, IProtocolFactory, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -58,6 +58,8 @@ class SimulatedStream:
         "_paused",
         "_pending",
         "_producer",
+        "_read_over",
+        "_write_over",
         "closing",
         "destination",
         "lost",
@@ -83,6 +85,8 @@ class SimulatedStream:
         self._pending: dict[int, SimulatedTimer] = {}  # segments that wait for their retransmission
         self._last_arrival = 0.0
         self._producer: Any = None
+        self._read_over = False  # the other end has said that it writes no more
+        self._write_over = False  # and we have
 
     # What a protocol calls
 
@@ -95,7 +99,7 @@ class SimulatedStream:
         """Send ``data``; what is written after a close or a loss goes nowhere."""
         if not isinstance(data, bytes):
             raise TypeError(f"a transport writes bytes, not {type(data).__name__}")
-        if self.closing or self.lost or not data:
+        if self.closing or self.lost or self._write_over or not data:
             return
         self.network._note_stream(self.source, self.peer, data)
         for piece in self._pieces(data):
@@ -110,7 +114,8 @@ class SimulatedStream:
         if self.closing or self.lost:
             return
         self.closing = True
-        self._send(None)
+        if not self._write_over:
+            self._send(None)
         self.network.clock.callLater(0, self._end, error.ConnectionDone())
 
     def abortConnection(self) -> None:  # noqa: N802 - Twisted's name
@@ -124,8 +129,23 @@ class SimulatedStream:
         self.network.clock.callLater(0, self._end, error.ConnectionAborted())
 
     def loseWriteConnection(self) -> None:  # noqa: N802 - Twisted's name
-        """Close as `loseConnection` does: half-closed connections are not simulated."""
-        self.loseConnection()
+        """Write no more, and read on (RFC 9293 3.6): a protocol with ``readConnectionLost`` hears of it, others close.
+
+        Where the network's ``half_close`` is off, it closes as `loseConnection` does.
+        """
+        if not self.network.half_close:
+            self.loseConnection()
+        elif not (self.closing or self.lost or self._write_over):
+            self._write_over = True
+            self._send(None)
+            self.network.clock.callLater(0, self._written_all)
+
+    def _written_all(self) -> None:
+        protocol = self.protocol
+        if IHalfCloseableProtocol.providedBy(protocol):
+            cast(IHalfCloseableProtocol, protocol).writeConnectionLost()
+        if self._read_over:
+            self._end(error.ConnectionDone())
 
     def getPeer(self) -> IPv4Address | IPv6Address:  # noqa: N802 - Twisted's name
         """Return the other end's address."""
@@ -224,8 +244,15 @@ class SimulatedStream:
                 self._hand_over(ready)
 
     def _hand_over(self, piece: bytes | None) -> None:
-        if piece is None:
+        protocol = self.protocol
+        halves = self.network.half_close and not self.closing and IHalfCloseableProtocol.providedBy(protocol)
+        if piece is None and halves and not self._write_over:
+            self._read_over = True
+            cast(IHalfCloseableProtocol, protocol).readConnectionLost()
+        elif piece is None:
             self._forget_unsent()
+            if self.network.half_close and not (self.closing or self._write_over):
+                self._send(None)  # the other end may have closed one half only
             self._end(error.ConnectionDone())
         elif not self.closing and self.protocol is not None:
             self.protocol.dataReceived(piece)

@@ -1,11 +1,15 @@
 """The network in memory: datagrams, links, names, and TCP with ordinary Twisted protocols."""
 
+from typing import Any
+
 from twisted.internet import error
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from telephony.interfaces import Address, Host
 from telephony.testing.network import SimulatedNetwork
@@ -140,6 +144,19 @@ class DatagramTests(SynchronousTestCase):
         self.assertEqual(self.network.leftovers(), [])
 
 
+class UnreachableTests(SynchronousTestCase):
+    def test_no_such_port(self) -> None:
+        """ICMP port unreachable, where it is on: the sender's port counts it; a host that isn't there says nothing."""
+        for on in (False, True):
+            network = SimulatedNetwork(port_unreachable=on)
+            port = network.host(NEAR).open_datagram_port((NEAR, 5060), lambda data, source: None)
+            network.host(FAR)
+            port.send(b"x", (FAR, 9))
+            port.send(b"x", ("10.9.9.9", 9))
+            network.advance(1)
+            self.assertEqual(port.errors, int(on))
+
+
 class Keeper(Protocol):
     """Keeps what happens to it."""
 
@@ -154,6 +171,66 @@ class Keeper(Protocol):
 
     def connectionLost(self, reason: Failure = None) -> None:  # type: ignore[assignment]
         self.reason = reason.type
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfKeeper(Keeper):
+    """A protocol that goes on when one half of its connection is closed."""
+
+    halves = ""
+
+    def readConnectionLost(self) -> None:
+        self.halves += "r"
+
+    def writeConnectionLost(self) -> None:
+        self.halves += "w"
+
+
+class HalfCloseTests(SynchronousTestCase):
+    """RFC 9293 3.6: a TCP connection is closed one way at a time."""
+
+    def connect(self, kind: type[Keeper], **settings: Any) -> tuple[Keeper, Keeper]:
+        """Connect two protocols, the far one of a ``kind``."""
+        self.network = SimulatedNetwork(**settings)
+        accepting: Any = Factory.forProtocol(kind)
+        made: list[Keeper] = []
+        accepting.buildProtocol = lambda address: made.append(kind()) or made[-1]  # type: ignore[func-returns-value]
+        self.network.host(FAR).listen_stream((FAR, 5060), accepting)
+        calling: Any = Factory.forProtocol(HalfKeeper)
+        near: Any = self.network.run_until(self.network.host(NEAR).connect_stream((FAR, 5060), calling, 30))
+        return near, made[0]
+
+    def test_one_way(self) -> None:
+        """Who has stopped writing still reads; when the other stops too, it is over."""
+        near, far = self.connect(HalfKeeper, half_close=True)
+        near.transport.write(b"question")
+        near.transport.loseWriteConnection()
+        near.transport.write(b"never sent")
+        self.network.advance(1)
+        self.assertEqual((far.got, far.halves, far.reason), (b"question", "r", None))  # type: ignore[attr-defined]
+        far.transport.write(b"answer")
+        self.network.advance(1)
+        self.assertEqual((near.got, near.halves, near.reason), (b"answer", "w", None))  # type: ignore[attr-defined]
+        far.transport.loseConnection()
+        self.network.advance(1)
+        self.assertEqual((near.reason, far.reason), (error.ConnectionDone, error.ConnectionDone))
+        self.assertEqual(len(self.network._streams), 0)
+
+    def test_both_at_once(self) -> None:
+        """Both ends stop writing at the same moment: both are told, and it is over."""
+        near, far = self.connect(HalfKeeper, half_close=True)
+        near.transport.loseWriteConnection()
+        far.transport.loseWriteConnection()
+        self.network.advance(1)
+        self.assertEqual((near.reason, far.reason), (error.ConnectionDone, error.ConnectionDone))
+
+    def test_others_close(self) -> None:
+        """A protocol that knows nothing of halves is closed by the other's; and without ``half_close`` all are."""
+        for kind, settings in ((Keeper, {"half_close": True}), (HalfKeeper, {})):
+            near, far = self.connect(kind, **settings)
+            near.transport.loseWriteConnection()
+            self.network.advance(1)
+            self.assertEqual((near.reason, far.reason), (error.ConnectionDone, error.ConnectionDone))
 
 
 class StreamTests(SynchronousTestCase):

@@ -95,7 +95,13 @@ def replay(
             f"The recording was full: the {count} oldest {entries} been dropped, between its opening and what follows; "
             "what hung on them can go another way."
         )
-    played = PlayedCall(recording, file, media, debug=debug)
+    try:
+        played = PlayedCall(recording, file, media, debug=debug)
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        # Each line is well formed, and still no server can be made of the first one, nor a peer of an entry.
+        raise Error(
+            f"the recording can't be played: what it says of its server or its peers is no use: {error}"
+        ) from error
     try:
         played.run()
         kept = played.replayed

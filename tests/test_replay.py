@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,12 @@ class ReplayCommandTests(CommandCase):
             self.assertEqual((done.exit_code, done.stdout), (2, ""))
             self.assertIn(said, done.stderr)
             self.assertEqual(len(done.stderr.splitlines()), 1)
+        for key, wrong in (("rtp", "[1]"), ("listen", '["udp:nowhere:5060"]'), ("call_seconds", '"x"')):
+            bad.write_text(
+                re.sub(rf'"{key}":(\[[^]]*\]|[0-9]+)', f'"{key}":{wrong}', lines[0]) + "\n" + "\n".join(lines[1:])
+            )
+            done = invoke(bad)
+            self.assertEqual((done.exit_code, len(done.stderr.splitlines())), (2, 1), f"{key}: {done.output}")
         bad.write_bytes(b"\n\xff")
         self.assertIn("line 2: is no UTF-8", invoke(bad).stderr)
 

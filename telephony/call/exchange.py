@@ -217,6 +217,11 @@ class Exchange:
             "media": str(self.media_directory.absolute()),
             "max_calls": self.max_calls,
             "call_seconds": self.call_seconds,
+            "media_timeout": self.media_timeout,
+            "session_expires": self.user_agent.session_expires,
+            "min_se": self.user_agent.min_se,
+            "reliable_early_media": self.reliable_early_media,
+            "srtp": self.srtp,
             "codecs": list(self.codecs),
             "default_from": self._default_from,
         }

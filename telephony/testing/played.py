@@ -31,11 +31,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IProtocolFactory, ITransport
 from twisted.internet.protocol import Factory, Protocol
 
+from telephony.call.destination import Destination
 from telephony.call.exchange import Exchange
 from telephony.call.recorder import CallRecording, Recorder
 from telephony.codecs.g711 import CODECS
 from telephony.errors import Error
 from telephony.interfaces import Address, DatagramPort
+from telephony.sip.headers import NameAddr
+from telephony.sip.message import Request
+from telephony.sip.parser import parse_message
+from telephony.sip.uri import SipUri, TelUri
 from telephony.testing.audio import Mouth
 from telephony.testing.clock import NeverHappened
 from telephony.testing.hosting import HostedApplication, Hosting
@@ -48,6 +53,8 @@ from telephony.trace.events import TraceEvent
 from telephony.trace.ladder import call_id_of, label
 from telephony.trace.recording import Entry, Recording, event_of
 
+#: What an exchange is made with as its recording says.
+_SETTINGS = ("media_timeout", "session_expires", "min_se", "reliable_early_media", "srtp")
 #: Inputs come so much earlier than recorded: real timers fire late, simulated ones don't.
 EARLY = 0.01
 #: How long an input waits for what the server had sent before it on its leg, and for what had happened elsewhere.
@@ -69,6 +76,43 @@ _LENGTH = re.compile(rb"(?im)^(content-length|l)([ \t]*:[ \t]*)[0-9]+")
 _HOST = re.compile(rb"sips?:(?:[^@\s;>]*@)?([A-Za-z0-9.-]+)(?::([0-9]+))?")
 #: Keys that were covered; those of this run have to be keys, too.
 _COVERED = re.compile(rb"(?im)(?<=inline:)\*+")
+
+
+def _seconds(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value > 0)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+#: What a recording may say of its server.
+_ALLOWED: dict[str, Callable[[Any], bool]] = {
+    "listen": _words,
+    "codecs": _words,
+    "rtp": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_whole, value)),
+    "call_seconds": _seconds,
+    "media_timeout": _seconds,
+    "session_expires": _whole,
+    "min_se": _whole,
+    "reliable_early_media": lambda value: isinstance(value, bool),
+    "srtp": lambda value: value in ("never", "secure", "always"),
+    "advertise": lambda value: value is None or isinstance(value, str),
+    "default_from": lambda value: isinstance(value, str),
+    "media": lambda value: isinstance(value, str),
+}
+
+
+def _checked(server: dict[str, Any]) -> dict[str, Any]:
+    """Return what a recording says of its server. Raises `Error` for what no server can be made from."""
+    for name, allowed in _ALLOWED.items():
+        if name in server and not allowed(server[name]):
+            raise Error(f"the recording's first line says {name} = {server[name]!r} of its server, which can't be")
+    return server
 
 
 def _found(pattern: re.Pattern[bytes], data: bytes) -> bytes:
@@ -131,6 +175,37 @@ class GivenRandom(random.Random):
         if self.note is not None:
             self.note(low, high, drawn)
         return drawn
+
+
+class _RecordedLines:
+    """The trunks and phones of the recorded server, as far as its INVITEs show them: each call goes where it went."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._dialled: deque[tuple[SipUri, NameAddr, tuple[NameAddr, ...]]] = deque()
+        seen: set[str] = set()
+        for event in recording.events():
+            if event.sent and event.data.startswith(b"INVITE ") and (call_id_of(event.data) or "") not in seen:
+                seen.add(call_id_of(event.data) or "")
+                invite = parse_message(event.data)
+                if isinstance(invite, Request) and isinstance(uri := invite.parsed_uri, SipUri):
+                    caller = attrs.evolve(invite.from_, params={})
+                    self._dialled.append((uri, caller, tuple(invite.routes)))
+
+    def number(self, number: TelUri, caller: NameAddr | None, default: NameAddr, trunk: str | None) -> Destination:
+        """Return where the call to this number went. Raises `Error` when no call did."""
+        return self._next(number.number, caller or default)
+
+    def phone(self, uri: SipUri, caller: NameAddr) -> Destination | None:
+        """Return None: what a phone that had signed in was called by is no address of ours in a replay."""
+        return None
+
+    def _next(self, number: str, caller: NameAddr) -> Destination:
+        digits = re.sub(r"[^0-9*#]", "", number)
+        for index, (uri, said, routes) in enumerate(self._dialled):
+            if digits and digits in re.sub(r"[^0-9*#]", "", uri.user or ""):
+                del self._dialled[index]
+                return Destination(uri, said, routes)
+        raise Error(f"{number} can't be dialled here: the recording has no call to it, and a replay has no trunk")
 
 
 class _Stream(Protocol):
@@ -227,7 +302,7 @@ class PlayedCall:
     ) -> None:
         self.recording, self.challenges = without_challenges(recording)
         head = self.recording.head
-        self._server: dict[str, Any] = head.get("server") or {}
+        self._server: dict[str, Any] = _checked(head.get("server") or {})
         service: dict[str, Any] = head.get("service") or {}
         if not any("in" in entry or "out" in entry for entry in self.recording.entries):
             raise Error("the recording has no message in it, so there is nothing to play")
@@ -341,7 +416,9 @@ class PlayedCall:
             call_seconds=self._server.get("call_seconds", 14400),
             max_calls=1000,
             default_from=str(self._server.get("default_from") or ""),
+            **{name: self._server[name] for name in _SETTINGS if name in self._server},
         )
+        self.exchange.lines = _RecordedLines(self.recording)
         if self._server.get("codecs"):
             self.exchange.codecs = tuple(self._server["codecs"])
         for one in listeners or [f"udp:{ip}:{port}" for ip, port in near]:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
+from telephony.call.destination import Destination
 from telephony.errors import Error
+from telephony.sip.headers import NameAddr
+from telephony.sip.uri import SipUri, parse_uri
 from telephony.testing.played import PlayedCall, without_challenges
 from telephony.testing.sounds import tone
 from telephony.trace.comparison import beside
@@ -171,6 +176,35 @@ def main(channel, application_instance_id, file_man, my_log, application_paramet
         recording = self.latest()
         self.assertEqual(recording.head["service"]["direction"], "outbound")
         self.assert_same(recording, self.directory / "app.py")
+
+    async def test_number_through_a_trunk(self) -> None:
+        """A number that went through a trunk goes where it went, without the trunk's configuration."""
+
+        class Lines:
+            def number(self, number: Any, caller: Any, default: NameAddr, trunk: str | None) -> Destination:
+                uri = parse_uri("sip:+4930123@192.0.2.7:5070")
+                assert isinstance(uri, SipUri)
+                return Destination(uri, default)
+
+            def phone(self, uri: SipUri, caller: NameAddr) -> None:
+                return None
+
+        self.exchange.lines = Lines()
+        text = f"""{HEAD}
+def main(channel, application_instance_id, file_man, my_log, application_parameters):
+    channel.answer()
+    channel.ExtraChannel[0].call("+4930123")
+    return int(channel.ExtraChannel[0].Details.raw_cause)
+"""
+        app = self.application(self.file(text))
+        alice, bob = self.phone("alice"), self.phone("+4930123", at="192.0.2.7:5070")
+        alice.dial(app.uri)
+        await bob.until("incoming")
+        await self.moment(2)
+        bob.reject(404)
+        self.assertEqual((await app.ended()).return_code, 404)
+        await self.moment(4)
+        self.assert_same(self.latest(), self.directory / "app.py")
 
     async def test_time_of_day(self) -> None:
         """An application that asks for the time gets that of the recording."""

@@ -38,6 +38,7 @@ LAYERS = {
     "telephony.sip.listeners": 3,
     "telephony.sip.resolve": 3,
     "telephony.sip.ways": 3,
+    "telephony.sip.stateless": 3,
     "telephony.sip.user_agent": 3,
     "telephony.sdp": 1,
     "telephony.codecs": 1,

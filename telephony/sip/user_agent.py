@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from hashlib import blake2b
 from random import Random
 
 import attrs
@@ -40,6 +39,7 @@ from telephony.sip.registrar import BindingWays
 from telephony.sip.session import ALLOW, SDP, SUPPORTED, Session, SessionObserver, SessionState
 from telephony.sip.session_timer import SHORTEST
 from telephony.sip.session_timer import refusal as too_brief
+from telephony.sip.stateless import RETRY_AFTER, Stateless
 from telephony.sip.targets import Target
 from telephony.sip.timers import Timers
 from telephony.sip.transaction import (
@@ -60,8 +60,6 @@ from telephony.trace.events import TraceEvent
 #: How many transactions of peers' requests there may be, most of them waiting 32 s for stragglers: some 1,500 calls a
 #: second. Beyond that only what ends a call is taken; everything else is 503, for which nothing is kept.
 MAX_TRANSACTIONS = 100_000
-#: Seconds after which who was refused for that may try again (RFC 3261 20.33).
-RETRY_AFTER = "5"
 #: How often `UserAgent.settle` looks, in seconds.
 SETTLE_EVERY = 0.05
 
@@ -124,7 +122,8 @@ class UserAgent:
             self._way_to,
             self.listeners.forbids,
         )
-        self._secret = host.random.getrandbits(128).to_bytes(16, "big")
+        secret = host.random.getrandbits(128).to_bytes(16, "big")
+        self._stateless = Stateless(self.counters, self.defence, secret, product)
         self._closed: Deferred[None] | None = None
 
     def _token(self) -> str:
@@ -339,24 +338,13 @@ class UserAgent:
         """Take what a transport couldn't parse: answer it if enough of it could be read, else drop it."""
         self.counters["garbage"] += 1
         if isinstance(error.partial, Request):
-            self._refuse_garbage(error.partial, flow, error)
+            self._stateless.refuse_garbage(error.partial, flow, error)
         else:
             self.defence.offended(flow.remote[0], "garbage")
 
     def shuns(self, remote: Address, response: bool = False) -> bool:
         """See `Defence.shuns`."""
         return self.defence.shuns(remote[0], response)
-
-    def _refuse_garbage(self, request: Request, flow: TransportFlow, error: RemoteProtocolError) -> None:
-        """Answer a request that can't be dealt with, statelessly; nothing is said to one without a usable Via."""
-        if request.method == "ACK":
-            return
-        try:
-            note_source(request, flow.remote)
-            back = way_back(request, flow)
-        except RemoteProtocolError:
-            return
-        self._refuse(request, back, flow, error.status)
 
     def _take_response(self, response: Response, flow: TransportFlow) -> None:
         try:
@@ -382,7 +370,7 @@ class UserAgent:
             key = server_key(request)
         except RemoteProtocolError as error:
             self.counters["garbage"] += 1
-            self._refuse_garbage(request, flow, error)
+            self._stateless.refuse_garbage(request, flow, error)
             return
         self.counters["requests"] += 1
         method = request.method
@@ -403,10 +391,10 @@ class UserAgent:
             assert isinstance(key, tuple)
             self._take_cancel(request, (*key[:-1], "INVITE"), back, flow)
             return
-        if request.to.tag is None and self._put_off(request, back, flow):
+        if request.to.tag is None and self._stateless.put_off(request, back, flow):
             return
         if len(self.transactions.server) >= MAX_TRANSACTIONS and method != "BYE":
-            self._reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
+            self._stateless.reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
             return
         if method == "REGISTER" and self.on_register is not None:
             self._take_register(request, key, back, flow)
@@ -416,19 +404,19 @@ class UserAgent:
         except RemoteProtocolError as error:  # a Require that can't be read
             refused = error.status, []
         if refused is not None:
-            self._refuse(request, back, flow, *refused)
+            self._stateless.refuse(request, back, flow, *refused)
             return
         tag = request.to.tag
         if tag is not None:
             session = self._sessions.get((request.call_id, tag))
             if session is None:
-                self._refuse(request, back, flow, 481)
+                self._stateless.refuse(request, back, flow, 481)
             else:
                 session.take(request, key, back)
         elif method == "INVITE":
             self._take_invite(request, key, back, flow)
         elif method == "OPTIONS":
-            self._refuse(
+            self._stateless.refuse(
                 request,
                 back,
                 flow,
@@ -436,7 +424,7 @@ class UserAgent:
                 [("Allow", ALLOW), ("Accept", SDP), ("Supported", ", ".join(sorted(SUPPORTED)))],
             )
         else:
-            self._refuse(request, back, flow, 481)  # BYE, INFO: only within a dialog
+            self._stateless.refuse(request, back, flow, 481)  # BYE, INFO: only within a dialog
 
     def _take_ack(self, request: Request) -> None:
         session = self._sessions.get((request.call_id, request.to.tag or ""))
@@ -451,23 +439,23 @@ class UserAgent:
         """Answer a CANCEL by itself (RFC 3261 9.2), then let it do what it still can."""
         invite = self.transactions.server.get(invite_key)
         if invite is None:
-            self._refuse(request, back, flow, 481)
+            self._stateless.refuse(request, back, flow, 481)
             return
-        self._reply(request, back, 200, tag=invite.to_tag)
+        self._stateless.reply(request, back, 200, tag=invite.to_tag)
         on_cancel, invite.on_cancel = invite.on_cancel, None
         if on_cancel is not None:
             on_cancel(request)
 
     def _take_invite(self, request: Request, key: object, back: WayBack, flow: TransportFlow) -> None:
         if merge_key(request) in self.transactions.merging:
-            self._reply(request, back, 482)  # the same INVITE by another path (RFC 3261 8.2.2.2)
+            self._stateless.reply(request, back, 482)  # the same INVITE by another path (RFC 3261 8.2.2.2)
             return
         on_invite = self.on_invite
         verdict = self.screen(request, flow) if self.screen is not None else None
         if verdict is None and on_invite is None:
             verdict = 480, []
         if isinstance(verdict, tuple):
-            self._refuse(request, back, flow, *verdict)
+            self._stateless.refuse(request, back, flow, *verdict)
             return
         tag = self._token()
         self.defence.look()
@@ -476,7 +464,7 @@ class UserAgent:
         try:
             session = IncomingSession(self, request, tag, transaction, flow)
         except RemoteProtocolError as error:
-            transaction.respond(self._response(request, error.status, [], tag))
+            transaction.respond(self._stateless.response(request, error.status, [], tag))
             return
         if verdict is not None:
             self.defence.welcome(flow.remote[0], verdict.kind is Kind.TRUNK)
@@ -496,70 +484,18 @@ class UserAgent:
         assert self.on_register is not None
         missing = [tag for tag in request.require if tag not in SUPPORTED]
         if missing:
-            self._refuse(request, back, flow, 420, [("Unsupported", ", ".join(missing[:16]))])
+            self._stateless.refuse(request, back, flow, 420, [("Unsupported", ", ".join(missing[:16]))])
             return
         status, headers = self.on_register(request, flow)
         if status in (401, 403, 407):
-            self._refuse(request, back, flow, status, headers)
+            self._stateless.refuse(request, back, flow, status, headers)
         else:
             if status < 300:
                 self.defence.welcome(flow.remote[0])
             # When it comes again it gets the same answer, although its nonce count is used up.
             self.transactions.accept(request, key, back).respond(
-                self._response(request, status, headers, self._token())
+                self._stateless.response(request, status, headers, self._token())
             )
-
-    def _put_off(self, request: Request, back: WayBack, flow: TransportFlow) -> bool:
-        """Deal with a request that begins something, when it is a scanner's or there is no room for it.
-
-        Nothing has been made for it, and little of it has been read.
-        """
-        defence, source = self.defence, flow.remote[0]
-        if defence.scans(source, request):
-            return True
-        if not defence.too_many(source) and not (request.method == "INVITE" and defence.late()):
-            return False
-        if defence.answers(source):
-            self._reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
-        return True
-
-    def _refuse(
-        self,
-        request: Request,
-        back: WayBack,
-        flow: TransportFlow,
-        status: int,
-        headers: Sequence[tuple[str, str]] = (),
-    ) -> None:
-        """Answer somebody unknown without keeping anything, or be silent where that is better (`Defence.refused`)."""
-        stale = any(value.lower().find("stale=true") >= 0 for _name, value in headers)
-        if self.defence.refused(flow.remote[0], request, status, stale):
-            self._reply(request, back, status, headers)
-
-    def _response(self, request: Request, status: int, headers: Sequence[tuple[str, str]], tag: str | None) -> Response:
-        response = respond(request, status, None, tag)
-        if self.product:
-            response.set("Server", self.product)
-        for name, value in headers:
-            response.add(name, value)
-        self.counters[f"sent_{status}"] += 1
-        return response
-
-    def _reply(
-        self,
-        request: Request,
-        back: WayBack,
-        status: int,
-        headers: Sequence[tuple[str, str]] = (),
-        tag: str | None = None,
-    ) -> None:
-        """Answer a request without keeping anything: when it comes again it gets the same again (RFC 3261 8.2.7)."""
-        if tag is None:
-            # The same request must get the same tag, and nobody else may know it beforehand.
-            identity = f"{request.get('Call-ID')} {request.get('From')} {request.get('CSeq')}"
-            text = identity.encode("utf-8", "surrogateescape")
-            tag = blake2b(text, digest_size=8, key=self._secret).hexdigest()
-        back.send(self._response(request, status, headers, tag).to_bytes())
 
     # What sessions ask for: `session.Core`
 

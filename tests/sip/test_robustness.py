@@ -70,4 +70,6 @@ class DamageTests(SynchronousTestCase):
             wire.send(damaged(call))
             for incoming in world.sessions:
                 incoming.bye()
+            if wire.open:
+                wire.end()
             self.assertEqual((world.agent.counters["faults"], world.leftovers()), (0, []), f"seed {seed}")

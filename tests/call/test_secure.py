@@ -23,11 +23,8 @@ SUITE = "AES_CM_128_HMAC_SHA1_80"
 class SecureCase(CallTestCase):
     """A server with a TLS listener, and phones that have TLS."""
 
-    exchange_settings: dict[str, Any]
-    identity: TlsIdentity
-
     def setUp(self) -> None:
-        self.exchange_settings = {"tls": identity(SERVER, "server"), **getattr(self, "more_settings", {})}
+        type(self).exchange_settings = {"tls": identity(SERVER, "server")}
         super().setUp()
         self.exchange.listen(f"tls:{SERVER}:5061")
         self.channel: CallChannel
@@ -163,7 +160,7 @@ class CallTests(SecureCase):
         alice = self.secure("alice")
         self.call_in(alice)
         self.network.advance(0.5)
-        secured = self.channel._leg._rtp._secured  # type: ignore[union-attr]
+        secured: Any = self.channel._leg._rtp._secured  # type: ignore[union-attr]
         contexts = secured._in, secured._out
         for verb in (alice.hold, alice.resume):
             self.assertEqual(self.network.run_until(verb(), 5), 200)

@@ -72,4 +72,6 @@ class DamageTests(SynchronousTestCase):
                 incoming.bye()
             if wire.open:
                 wire.end()
+            if wire.open:
+                wire.end()  # as long as there is a connection, somebody looks whether its time is up
             self.assertEqual((world.agent.counters["faults"], world.leftovers()), (0, []), f"seed {seed}")

@@ -137,6 +137,7 @@ class HandshakeTests(SynchronousTestCase):
 
             class Creator:
                 def getContext(self) -> SSL.Context:
+                    assert context is not None
                     return context
 
             wanted = TLSMemoryBIOFactory(cast(Any, Creator()), True, factory, cast(Any, self.network.clock))

@@ -182,8 +182,11 @@ class TcpFlow:
 
     def overdue(self, now: float) -> str | None:
         """Return what this connection has taken too long for, as the counter is called, None when nothing."""
-        if not self.usable or self._attempt is not None:
+        if not self.usable:
             return None
+        if self._attempt is not None:
+            # The host's own limit comes first; should it ever fail to, nothing waits for ever.
+            return "connections_unanswered" if now - self._since >= 2 * CONNECT_TIMEOUT else None
         if not self._ready:
             return "handshakes_too_slow" if now - self._since >= HANDSHAKE_TIMEOUT else None
         if self._partial_at is not None and now - self._partial_at >= MESSAGE_TIMEOUT:

@@ -62,13 +62,15 @@ class InCallTests(CallTestCase):
 
     def test_configuration(self) -> None:
         """The snippet is a configuration; what the page names are keys and arguments."""
-        [text] = blocks(PAGE, r"^\.\. code-block:: toml$")
+        text, early = blocks(PAGE, r"^\.\. code-block:: toml$")
         shutil.copy(ROOT / "examples" / "echo.py", self.directory)
         path = self.directory / "telephony.toml"
         path.write_text(text)
         found = load_configuration(path)
         self.assertEqual(found.media_timeout(found.services[0]), None)
         self.assertEqual((found.sip.session_expires, found.limits.media_seconds), (1800, 30))
+        path.write_text(early)
+        self.assertIs(load_configuration(path).sip.reliable_early_media, False)
         [arguments] = re.findall(r"``Exchange\(host, (.*)\)``", PAGE.read_text())
         for one in arguments.split(", "):
             name, value = one.split("=")

@@ -213,6 +213,7 @@ class SipSection:
     domains: tuple[str, ...] = attrs.field(default=(), metadata=by(domains))
     session_expires: int = attrs.field(default=1800, metadata=by(zero_or(whole(90, 86_400), "none is asked for")))
     min_se: int = attrs.field(default=90, metadata=by(whole(90, 86_400)))
+    reliable_early_media: bool = attrs.field(default=True, metadata=by(truth))
 
     @property
     def loopback_only(self) -> bool:

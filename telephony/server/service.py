@@ -256,6 +256,7 @@ def exchange_for(host: Host, configuration: Configuration) -> Exchange:
         media_timeout=configuration.limits.media_seconds or None,
         session_expires=configuration.sip.session_expires,
         min_se=configuration.sip.min_se,
+        reliable_early_media=configuration.sip.reliable_early_media,
         limits=configuration.limits.of_strangers(),
     )
 

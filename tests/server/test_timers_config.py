@@ -61,6 +61,14 @@ class TimerKeyTests(SynchronousTestCase):
         told = exchange.user_agent.session_expires, exchange.user_agent.min_se, exchange.media_timeout
         self.assertEqual(told, (600, 120, 12.5))
 
+    def test_reliable_early_media(self) -> None:
+        """RFC 3262: on unless the file says otherwise; the exchange is told; nothing but true and false."""
+        for text, told in (("", True), ("[sip]\nreliable_early_media = false\n", False)):
+            exchange = exchange_for(SimulatedNetwork(1).host("10.0.0.1"), self.load(text))
+            self.assertIs(exchange.reliable_early_media, told)
+        error = self.assertRaises(ConfigurationError, self.load, "[sip]\nreliable_early_media = 1\n")
+        self.assertEqual([one.where for one in error.problems], ["sip.reliable_early_media"])
+
     def test_mistakes(self) -> None:
         """Every mistake at once, by its key; RFC 4028 4 and 5: nothing is below 90 s."""
         text = "[sip]\nsession_expires = 60\nmin_se = 0\n[limits]\nmedia_seconds = 1\n"

@@ -263,6 +263,31 @@ async def redirect(s: Race) -> None:
     await s.saw(s.carol, INVITE=1, ACK=1, BYE=0)
 
 
+@race("R6")
+async def redirect_in_a_circle(s: Race) -> None:
+    """Each contact once: two phones that send the call to each other end it, and the 302 is the outcome."""
+    await s.transferring(rings=False)
+    s.bob.reject(302, [("Contact", f"<{s.carol.uri}>")])
+    await s.comes(lambda: s.carol.calls, "carol's call")
+    s.carol.reject(302, [("Contact", f"<{s.bob.uri}>, <{s.carol.uri}>")])
+    await s.ends(ANSWERED)
+    await s.outcome(ANSWERED, IDLE, FAIL)
+    s.assertEqual(s.b.Details.raw_cause, 302)
+    for phone in (s.bob, s.carol):
+        await s.saw(phone, INVITE=1, ACK=1, BYE=0)
+
+
+@race("R6")
+async def redirect_where_the_service_may_not_dial(s: Race) -> None:
+    """Else R4: a contact that the service may not call is not called."""
+    s.exchange.may_dial = lambda _channel, target: target.host != s.carol.address[0]
+    await s.transferring(rings=False)
+    s.bob.reject(302, [("Contact", f"<{s.carol.uri}>")])
+    await s.ends(ANSWERED)
+    await s.outcome(ANSWERED, IDLE, FAIL)
+    await s.saw(s.carol, INVITE=0)
+
+
 @race("R7a")
 async def targets_bye_before_its_200(s: Race) -> None:
     """200 to the BYE, ACK to the 2xx, no BYE of ours."""
@@ -959,6 +984,21 @@ async def keys_both_ways(s: Race) -> None:
     await s.passes(0.5)
     s.assertEqual((s.bob.digits, s.alice.digits), ("0123456789*#", "147#"))
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+
+
+@race("R27")
+async def keys_by_info(s: Race) -> None:
+    """A caller that has no telephone events sends INFO: the target gets events; and the other way round."""
+    s.alice.quirks.no_events = True
+    await s.transferred()
+    for key in "15#":
+        await s.alice.press(key, by="info")
+        await s.passes(0.4)
+    await s.bob.press("7*")
+    await s.passes(1)
+    s.assertEqual((s.bob.digits, s.alice.digits), ("15#", "7*"))
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    await s.talk()
 
 
 @race("R28")

@@ -177,7 +177,7 @@ class HandshakeTests(SynchronousTestCase):
             self.assertEqual(agent.counters["tls_failures"], number)
 
     def test_client_certificates(self) -> None:
-        """[tls] client_certificate: optional takes none as well, required doesn't; where asked for, no wrong one passes."""
+        """[tls] client_certificate: optional takes none as well, required does not; no wrong one passes."""
         ours, strange = issue(CLIENT, by=authority()), issue(CLIENT)
         rows = {
             ClientCertificate.NONE: (True, True, True),

@@ -21,7 +21,8 @@ class GoodTests(ConfigurationCase):
         found = self.load(
             TRUNK + 'user = "office"\npassword = "o-secret"\nregister = true\noutbound_proxy = "sip:192.0.2.1:5080"\n'
             '[[trunk]]\nname = "pbx"\nhost = "sip:[2001:db8::1];transport=tcp"\n'
-            'addresses = ["2001:db8::/64", "192.0.2.9"]\ncodecs = ["g711u"]\ncaller_id = "asserted"\ncaller = "+4930123"\n'
+            'addresses = ["2001:db8::/64", "192.0.2.9"]\ncodecs = ["g711u"]\n'
+            + 'caller_id = "asserted"\ncaller = "+4930123"\n'
             + SERVICE
             + 'trunk = "pbx"\n'
         )

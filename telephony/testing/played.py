@@ -17,7 +17,6 @@ channel at the moment in which they were heard, unless the recording has the pac
 from __future__ import annotations
 
 import base64
-import random
 import re
 from collections import deque
 from collections.abc import Callable
@@ -28,25 +27,28 @@ from typing import Any, cast
 
 import attrs
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocolFactory, ITransport
-from twisted.internet.protocol import Factory, Protocol
 
-from telephony.call.destination import Destination
 from telephony.call.exchange import Exchange
 from telephony.call.recorder import CallRecording, Recorder
 from telephony.codecs.g711 import CODECS
 from telephony.errors import Error
 from telephony.interfaces import Address, DatagramPort
-from telephony.sip.headers import NameAddr
-from telephony.sip.message import Request
-from telephony.sip.parser import parse_message
-from telephony.sip.uri import SipUri, TelUri
 from telephony.testing.audio import Mouth
 from telephony.testing.clock import NeverHappened
 from telephony.testing.hosting import HostedApplication, Hosting
-from telephony.testing.network import SimulatedHost, SimulatedNetwork
+from telephony.testing.network import SimulatedNetwork
 from telephony.testing.offer import EVENTS, Described, read
 from telephony.testing.quirks import Quirks
+from telephony.testing.recorded_parts import (
+    BRANCH,
+    CSEQ,
+    GivenRandom,
+    Peer,
+    RecordedLines,
+    found_in,
+    is_response,
+    without_challenges,
+)
 from telephony.testing.threads import PATIENCE
 from telephony.trace.comparison import plain
 from telephony.trace.events import TraceEvent
@@ -64,8 +66,6 @@ MOST_HELD = 3600.0
 #: So long a replay goes on after the recording's last entry, at most.
 AFTERWARDS = 150.0
 
-_BRANCH = re.compile(rb"(?im)^(?:via|v)[ \t]*:[^\r\n]*?;[ \t]*branch[ \t]*=[ \t]*([^\s;,]+)")
-_CSEQ = re.compile(rb"(?im)^cseq[ \t]*:[ \t]*([0-9]+)[ \t]+(\S+)")
 _RSEQ = re.compile(rb"(?im)^rseq[ \t]*:[ \t]*([0-9]+)")
 _RACK = re.compile(rb"(?im)^(rack[ \t]*:[ \t]*)([0-9]+)")
 _TAGS = tuple(
@@ -115,150 +115,6 @@ def _checked(server: dict[str, Any]) -> dict[str, Any]:
     return server
 
 
-def _found(pattern: re.Pattern[bytes], data: bytes) -> bytes:
-    found = pattern.search(data)
-    return b"" if found is None else found[1]
-
-
-def is_response(data: bytes) -> bool:
-    """Tell whether a message is a response."""
-    return data.startswith(b"SIP/2.0 ")
-
-
-def without_challenges(recording: Recording) -> tuple[Recording, int]:
-    """Return the recording without requests that were challenged (401, 407) and sent again, and how many they were.
-
-    What they were answered with is in no recording, and whoever plays a peer needs no password.
-    """
-    transactions: dict[tuple[str, bytes], list[int]] = {}
-    challenged: list[tuple[str, bytes]] = []
-    again: set[tuple[str, bytes, int]] = set()
-    keys: dict[int, tuple[str, bytes]] = {}
-    for index, entry in enumerate(recording.entries):
-        if "in" not in entry and "out" not in entry:
-            continue
-        data = event_of(entry).data
-        key = keys[index] = (call_id_of(data) or "", _found(_BRANCH, data))
-        transactions.setdefault(key, []).append(index)
-        cseq = _CSEQ.search(data)
-        if cseq is not None and not is_response(data):
-            again.add((key[0], cseq[2], int(cseq[1])))
-        if data.startswith((b"SIP/2.0 401", b"SIP/2.0 407")):
-            challenged.append(key)
-    dropped: set[int] = set()
-    count = 0
-    for key in dict.fromkeys(challenged):
-        request = event_of(recording.entries[transactions[key][0]]).data
-        cseq = _CSEQ.search(request)
-        if cseq is not None and any(a == key[0] and b == cseq[2] and n > int(cseq[1]) for a, b, n in again):
-            count += 1
-            dropped.update(transactions[key])
-    kept = [entry for index, entry in enumerate(recording.entries) if index not in dropped]
-    return attrs.evolve(recording, entries=kept), count
-
-
-class GivenRandom(random.Random):
-    """The server's random numbers in a replay: those that were noted come again, the others are always the same."""
-
-    def __init__(self, seed: str, draws: list[list[int]]) -> None:
-        super().__init__(seed)
-        self._draws = deque(draws)
-        self.note: Callable[[int, int, int], None] | None = None
-
-    def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
-        """Draw a number: the one that was drawn from the same range then, if it is its turn."""
-        low, high = (0, start) if stop is None else (start, stop)
-        if self._draws and self._draws[0][:2] == [low, high] and low <= self._draws[0][2] < high:
-            drawn = self._draws.popleft()[2]
-        else:
-            drawn = super().randrange(low, high, step)
-        if self.note is not None:
-            self.note(low, high, drawn)
-        return drawn
-
-
-class _RecordedLines:
-    """The trunks and phones of the recorded server, as far as its INVITEs show them: each call goes where it went."""
-
-    def __init__(self, recording: Recording) -> None:
-        self._dialled: deque[tuple[SipUri, NameAddr, tuple[NameAddr, ...]]] = deque()
-        seen: set[str] = set()
-        for event in recording.events():
-            if event.sent and event.data.startswith(b"INVITE ") and (call_id_of(event.data) or "") not in seen:
-                seen.add(call_id_of(event.data) or "")
-                invite = parse_message(event.data)
-                if isinstance(invite, Request) and isinstance(uri := invite.parsed_uri, SipUri):
-                    caller = attrs.evolve(invite.from_, params={})
-                    self._dialled.append((uri, caller, tuple(invite.routes)))
-
-    def number(self, number: TelUri, caller: NameAddr | None, default: NameAddr, trunk: str | None) -> Destination:
-        """Return where the call to this number went. Raises `Error` when no call did."""
-        return self._next(number.number, caller or default)
-
-    def phone(self, uri: SipUri, caller: NameAddr) -> Destination | None:
-        """Return None: what a phone that had signed in was called by is no address of ours in a replay."""
-        return None
-
-    def _next(self, number: str, caller: NameAddr) -> Destination:
-        digits = re.sub(r"[^0-9*#]", "", number)
-        for index, (uri, said, routes) in enumerate(self._dialled):
-            if digits and digits in re.sub(r"[^0-9*#]", "", uri.user or ""):
-                del self._dialled[index]
-                return Destination(uri, said, routes)
-        raise Error(f"{number} can't be dialled here: the recording has no call to it, and a replay has no trunk")
-
-
-class _Stream(Protocol):
-    """A peer's end of a connection. What comes is seen elsewhere, by the network."""
-
-    def __init__(self, peer: _Peer) -> None:
-        self._peer = peer
-
-    def connectionMade(self) -> None:  # noqa: N802 - Twisted's name
-        """Say what waits."""
-        self._peer.stream = self
-        waiting, self._peer.waiting = self._peer.waiting, []
-        for data in waiting:
-            self.send(data)
-
-    def connectionLost(self, reason: object = None) -> None:  # noqa: N802 - Twisted's name
-        """Forget the connection."""
-        if self._peer.stream is self:
-            self._peer.stream = None
-
-    def send(self, data: bytes) -> None:
-        """Write a message."""
-        cast(ITransport, self.transport).write(data)
-
-
-class _Peer:
-    """One far end's address: how its messages get onto the network."""
-
-    def __init__(self, network: SimulatedNetwork, address: Address, transport: str, calls: bool) -> None:
-        self._host: SimulatedHost = network.host(address[0])
-        self._port: DatagramPort | None = None
-        self.stream: _Stream | None = None
-        self.waiting: list[bytes] = []
-        factory = Factory.forProtocol(partial(_Stream, self))
-        factory.noisy = False
-        self._factory = cast(IProtocolFactory, factory)
-        if transport == "UDP":
-            self._port = self._host.open_datagram_port(address, lambda data, source: None)
-        elif not calls:
-            self._host.listen_stream(address, self._factory)
-
-    def send(self, data: bytes, destination: Address) -> None:
-        """Send a message; a connection that is needed is opened."""
-        if self._port is not None:
-            self._port.send(data, destination)
-        elif self.stream is not None:
-            self.stream.send(data)
-        else:
-            self.waiting.append(data)
-            if len(self.waiting) == 1:
-                self._host.connect_stream(destination, self._factory, 30).addErrback(lambda failure: None)
-
-
 @attrs.define(eq=False)
 class _Step:
     """One recorded entry that the replay waits for, or brings about. ``done``: it has happened, or is given up."""
@@ -268,6 +124,7 @@ class _Step:
     leg: _Leg | None
     data: bytes = b""
     words: str = ""
+    number: int = 0
     done: bool = False
 
 
@@ -317,7 +174,7 @@ class PlayedCall:
         self._verbs: dict[int, deque[_Step]] = {}
         self._runs: dict[str, _Leg] = {}  # legs by the Call-ID of this run
         self._seen: set[bytes] = set()
-        self._peers: dict[Address, _Peer] = {}
+        self._peers: dict[Address, Peer] = {}
         self._rtp: dict[Address, DatagramPort] = {}
         self._held: list[Callable[[], None]] = []
         self._read()
@@ -389,8 +246,11 @@ class PlayedCall:
                 step = _Step(entry, time, None, words=entry["name"])
                 self._verbs.setdefault(entry["channel"], deque()).append(step)
             if step is not None:
+                step.number = len(self._steps)
                 self._steps.append(step)
             last = entry
+        self._effects = [one for one in self._steps if "out" in one.entry or "verb" in one.entry]
+        self._causes = [one for one in self._steps if "out" not in one.entry and "verb" not in one.entry]
         for leg in self._legs.values():
             leg.names[leg.call_id.encode()] = leg.call_id.encode()
 
@@ -418,7 +278,7 @@ class PlayedCall:
             default_from=str(self._server.get("default_from") or ""),
             **{name: self._server[name] for name in _SETTINGS if name in self._server},
         )
-        self.exchange.lines = _RecordedLines(self.recording)
+        self.exchange.lines = RecordedLines(self.recording)
         if self._server.get("codecs"):
             self.exchange.codecs = tuple(self._server["codecs"])
         for one in listeners or [f"udp:{ip}:{port}" for ip, port in near]:
@@ -431,7 +291,7 @@ class PlayedCall:
         for event in events:
             far = event.destination if event.sent else event.source
             if far not in self._peers:
-                self._peers[far] = _Peer(self.network, far, event.transport.upper(), not event.sent)
+                self._peers[far] = Peer(self.network, far, event.transport.upper(), not event.sent)
             if event.sent and not is_response(event.data):
                 # What a name led to then, it leads to now.
                 named = _HOST.search(event.data)
@@ -525,8 +385,7 @@ class PlayedCall:
             return
         elsewhere = any(
             not one.done
-            for one in self._steps
-            if "out" in one.entry or "verb" in one.entry
+            for one in self._effects
             if one.leg is not leg and one.time <= step.time and self._before(one, step)
         )
         if elsewhere and self._now() < due + IMPATIENT:
@@ -540,7 +399,7 @@ class PlayedCall:
         self._look()
 
     def _before(self, one: _Step, other: _Step) -> bool:
-        return self._steps.index(one) < self._steps.index(other)
+        return one.number < other.number
 
     def _give_up(self, leg: _Leg) -> None:
         """The server has not done on this leg what it did then: its peer has nothing more to say."""
@@ -589,7 +448,7 @@ class PlayedCall:
                 if then != now and len(then) >= 6:
                     head = head.replace(then, now)
         if is_response(data):
-            found = _CSEQ.search(head)
+            found = CSEQ.search(head)
             if found is not None and (number := leg.numbers.get((found[1], found[2]))) is not None:
                 head = head[: found.start(1)] + number + head[found.end(1) :]
         head = _RACK.sub(lambda found: found[1] + leg.rseq.get(found[2], found[2]), head)
@@ -696,18 +555,18 @@ class PlayedCall:
         pairs = [(call_id_of(then) or "", call_id_of(now) or "")]
         for one, other in pairs:
             leg.names[one.encode()] = other.encode()
-        patterns = [*_TAGS] if is_response(then) else [_BRANCH, *_TAGS]
+        patterns = [*_TAGS] if is_response(then) else [BRANCH, *_TAGS]
         for pattern in patterns:
-            one_found, other_found = _found(pattern, then), _found(pattern, now)
+            one_found, other_found = found_in(pattern, then), found_in(pattern, now)
             if one_found and other_found:
                 leg.names[one_found] = other_found
-        first, second = _CSEQ.search(then), _CSEQ.search(now)
+        first, second = CSEQ.search(then), CSEQ.search(now)
         if first is not None and second is not None and not is_response(then):
             leg.numbers[first[1], first[2]] = second[1]
             if first[2] == b"INVITE":
                 leg.numbers[first[1], b"CANCEL"] = second[1]
-        if rseq := _found(_RSEQ, then):
-            leg.rseq[rseq] = _found(_RSEQ, now) or rseq
+        if rseq := found_in(_RSEQ, then):
+            leg.rseq[rseq] = found_in(_RSEQ, now) or rseq
 
     def _turn(self, role: int, name: str, run: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         """Run a verb: when its recorded moment has come, and what came before it then has come."""
@@ -747,8 +606,5 @@ class PlayedCall:
 
     def _ready(self, step: _Step) -> bool:
         return self._now() >= step.time - 1e-9 and not any(
-            not one.done
-            for one in self._steps
-            if "out" not in one.entry and "verb" not in one.entry
-            if one.time <= step.time and self._before(one, step)
+            not one.done for one in self._causes if one.time <= step.time and self._before(one, step)
         )

@@ -20,7 +20,7 @@ from telephony.sip.message import Message, Request, Response
 from telephony.sip.parser import UnparsableMessage, parse_message
 from telephony.sip.uri import SipUri
 from telephony.testing.offer import read
-from telephony.testing.played import without_challenges
+from telephony.testing.recorded_parts import without_challenges
 from telephony.trace.ladder import call_id_of
 from telephony.trace.recording import Entry, Recording, event_of
 

@@ -10,7 +10,8 @@ from telephony.call.destination import Destination
 from telephony.errors import Error
 from telephony.sip.headers import NameAddr
 from telephony.sip.uri import SipUri, parse_uri
-from telephony.testing.played import PlayedCall, without_challenges
+from telephony.testing.played import PlayedCall
+from telephony.testing.recorded_parts import without_challenges
 from telephony.testing.sounds import tone
 from telephony.trace.comparison import beside
 from telephony.trace.ladder import call_id_of

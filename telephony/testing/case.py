@@ -184,6 +184,10 @@ class CallTestCase(SynchronousTestCase):
         """Let ``seconds`` pass."""
         self.network.advance(seconds)
 
+    def pause(self, seconds: float) -> Deferred[None]:
+        """Wait for so many seconds, in a test that is a coroutine; `advance` is for the others."""
+        return self.moment(self.network.clock.seconds() - self._began + seconds)
+
     def moment(self, seconds: float) -> Deferred[None]:
         """Wait for the moment so many seconds after the test's beginning; fires at once when it is past."""
         reached: Deferred[None] = Deferred(lambda _given_up: timer.cancel())

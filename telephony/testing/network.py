@@ -241,8 +241,8 @@ class SimulatedNetwork:
 
     ``delay``, ``jitter``, ``loss``, ``duplicate`` and ``reorder`` are those of every link that `link` was not called
     for (see `Link`). ``cut_streams`` cuts what is written to a stream at random places. ``half_close`` lets one end of
-    a TCP connection stop writing and read on; with ``port_unreachable`` a host says that it has no such UDP port (ICMP),
-    which the sender's port counts, as a real one does. All of these are off by default.
+    a TCP connection stop writing and read on; with ``port_unreachable`` a host says that it has no such UDP port
+    (ICMP), which the sender's port counts, as a real one does. All of these are off by default.
 
     ``names`` are the addresses in the DNS, by lower-case name; `dns` is for everything else. ``questions`` are the last
     ones asked: time, name, kind.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred, succeed
 
-from telephony.interfaces import DelayedCall
+from telephony.interfaces import Address, DelayedCall
 from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.uri import SipUri, parse_uri
 from telephony.testing.phone_answers import AnswerKey, Answers
@@ -297,6 +297,11 @@ class PhoneCall:
         target = to if replaces is None else refer_to(replaces, to)
         assert target is not None
         return self.referrals.send(dialog, target, headers)
+
+    @property
+    def rtp_address(self) -> Address:
+        """Where this phone's RTP comes from and goes to, as the phone itself knows it."""
+        return self.phone.wire.address[0], self.media.audio.ports[0]
 
     def rebind_media(self) -> None:
         """Send RTP from a new port from now on without saying so, as behind a NAT that forgot us."""

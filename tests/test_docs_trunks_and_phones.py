@@ -46,7 +46,9 @@ class PageTests(CallTestCase):
 
     async def test_application(self) -> None:
         """Bob signs in and calls; the number he wants is dialled through the carrier; a call from the office is not."""
-        board = Switchboard(self.configuration, self.exchange, SimulatedRunner(self.network.clock))
+        runner = SimulatedRunner(self.network.clock)
+        self.addCleanup(runner.close)
+        board = Switchboard(self.configuration, self.exchange, runner)
         desk = self.phone("desk", auto_answer=0.1)
         carrier = self.network.registrar(CARRIER, {"4930123450": "sesame"}, routes={"*": desk.uri})
         board.start()

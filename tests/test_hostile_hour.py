@@ -112,7 +112,9 @@ class HostileHourTests(CallTestCase):
         (directory / "t.toml").write_text(TOML)
         self.patch(Path, "cwd", lambda: directory)
         configuration = load_configuration(directory / "t.toml")
-        self.board = Switchboard(configuration, self.exchange, SimulatedRunner(self.network.clock))
+        runner = SimulatedRunner(self.network.clock)
+        self.addCleanup(runner.close)
+        self.board = Switchboard(configuration, self.exchange, runner)
         self.draws = random.Random(4)
         self.number = self.flooded = 0
         self.setups: list[float] = []

@@ -78,7 +78,9 @@ class LinesCase(CallTestCase):
         (directory / "app.py").write_text(APPLICATION)
         (directory / "t.toml").write_text(TOML + text)
         configuration = load_configuration(directory / "t.toml", public=public)
-        self.board = Switchboard(configuration, self.exchange, SimulatedRunner(self.network.clock))
+        runner = SimulatedRunner(self.network.clock)
+        self.addCleanup(runner.close)
+        self.board = Switchboard(configuration, self.exchange, runner)
         self.inbound = configuration.services[0].application.main.__globals__["calls"]
         self.heard: list[str] = []
 

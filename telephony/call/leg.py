@@ -28,10 +28,11 @@ from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Message, Request, Response
 from telephony.sip.outgoing import OutgoingSession
 from telephony.sip.particulars import reason_of
+from telephony.sip.parties import MAX_FORKS, SessionRefusal, allows
 from telephony.sip.registrar import BindingWays
 from telephony.sip.reliable import reliable_number
 from telephony.sip.resolve import NoWay
-from telephony.sip.session import MAX_FORKS, Session, SessionRefusal, allows
+from telephony.sip.session import Session
 from telephony.sip.targets import Target
 from telephony.sip.uri import SipUri
 

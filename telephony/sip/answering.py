@@ -13,7 +13,7 @@ import attrs
 from telephony.interfaces import Address
 from telephony.sip.flow import WayBack
 from telephony.sip.message import Request
-from telephony.sip.session import ALLOW, SDP, SUPPORTED
+from telephony.sip.parties import ALLOW, SDP, SUPPORTED
 from telephony.sip.targets import DEFAULT_PORTS
 from telephony.sip.uri import OtherUri
 

@@ -13,8 +13,9 @@ from telephony.sip.dialog import Dialog
 from telephony.sip.flow import Flow
 from telephony.sip.identity import Identity
 from telephony.sip.message import Request
+from telephony.sip.parties import Core, Headers
 from telephony.sip.reliable import FIRST_RSEQ, RELIABLE, Provisional, ReliableRinging, RingingInput, parse_rack
-from telephony.sip.session import Core, Headers, Session, SessionInput, SessionState
+from telephony.sip.session import Session, SessionInput, SessionState
 from telephony.sip.timers import Timers
 from telephony.sip.transaction import InviteServerTransaction, ServerInput, ServerTransaction
 from telephony.tables import Table, ignored

@@ -10,18 +10,12 @@ from telephony.sip.dialog import VIA_TO_COME, Dialog
 from telephony.sip.flow import Elsewhere, Flow
 from telephony.sip.headers import format_reason
 from telephony.sip.message import Request, Response
+from telephony.sip.parties import MAX_FORKS, Core, SessionObserver
 from telephony.sip.redirects import Redirects
 from telephony.sip.registrar import BindingWays
 from telephony.sip.reliable import EarlyDialogs, RAck, reliable_number
 from telephony.sip.sending import Sending
-from telephony.sip.session import (
-    MAX_FORKS,
-    Core,
-    Session,
-    SessionInput,
-    SessionObserver,
-    SessionState,
-)
+from telephony.sip.session import Session, SessionInput, SessionState
 from telephony.sip.transaction import ClientState, ServerTransaction, TransactionFailure
 from telephony.tables import Table, ignored
 

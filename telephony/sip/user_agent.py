@@ -34,9 +34,10 @@ from telephony.sip.listeners import Listeners
 from telephony.sip.message import Request, Response, respond
 from telephony.sip.outgoing import OutgoingSession
 from telephony.sip.parser import UnparsableMessage
+from telephony.sip.parties import ALLOW, SDP, SUPPORTED, SessionObserver
 from telephony.sip.redirects import Redirects
 from telephony.sip.registrar import BindingWays
-from telephony.sip.session import ALLOW, SDP, SUPPORTED, Session, SessionObserver, SessionState
+from telephony.sip.session import Session, SessionState
 from telephony.sip.session_timer import SHORTEST
 from telephony.sip.session_timer import refusal as too_brief
 from telephony.sip.stateless import RETRY_AFTER, Stateless

@@ -8,7 +8,7 @@ from telephony.call.details import SIPHeaderField
 from telephony.errors import Error
 from telephony.interfaces import Address
 from telephony.sip.message import Message, Response
-from telephony.sip.session import MAX_FORKS
+from telephony.sip.parties import MAX_FORKS
 from telephony.testing.phone_call import CallState
 from tests.call.scene import Scene
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.errors import RemoteProtocolError
-from telephony.sip.session import SessionRefusal, SessionState
+from telephony.sip.parties import SessionRefusal
+from telephony.sip.session import SessionState
 from tests.sip.fakes import ANSWER, OFFER, Peer, World
 
 

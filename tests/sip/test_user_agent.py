@@ -11,7 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from telephony.sip import user_agent
 from telephony.sip.dialog import Dialog
 from telephony.sip.message import Message, respond
-from telephony.sip.session import ALLOW, Session, Unacknowledged
+from telephony.sip.parties import ALLOW
+from telephony.sip.session import Session, Unacknowledged
 from telephony.sip.transaction import ClientTransaction, ServerTransaction
 from telephony.trace.events import TraceEvent
 from tests.sip.fakes import ANSWER, BOB, US, Peer, World

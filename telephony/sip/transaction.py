@@ -213,9 +213,9 @@ class ClientTransaction(_Timed[ClientState, ClientInput]):
         )
 
     def flow_failed(self, reason: str) -> None:
-        """End the transaction, unless a response has come; a long request without TCP begins again over UDP."""
+        """End the transaction, which has no response yet; a long request without TCP begins again over UDP."""
         spare, self.spare = self.spare, None
-        if spare is None or self.state is not ClientState.CALLING or self.layer.narrow is None:
+        if spare is None or self.layer.narrow is None:
             self.feed(ClientInput.BROKEN, reason)
             return
         # The branch stays: should the request have arrived all the same, it is a repetition there.

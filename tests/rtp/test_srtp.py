@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from telephony.rtp.session import RtpSession
 from telephony.rtp.srtp import SecuredMedia
 from telephony.sdp.crypto import SUITES, Crypto
+from telephony.sdp.negotiation import Agreed
 
 PACKET = bytes.fromhex("8008000100000000deadbeef") + b"a" * 160
 REPORT = bytes.fromhex("80c90001deadbeef")
@@ -110,3 +114,41 @@ class SecuredTests(SynchronousTestCase):
         self.assertIsNone(them.open_report(data))
         them.protect(data)
         them.protect_report(data)
+
+
+class SessionTests(SynchronousTestCase):
+    """SRTP in a session of RTP."""
+
+    def test_first_number(self) -> None:
+        """RFC 3711 3.3.1: a secured stream begins in the lower half of the sequence numbers, a plain one anywhere."""
+        firsts: dict[bool, set[bool]] = {True: set(), False: set()}
+        for seed in range(40):
+            for secured in firsts:
+                ports = FakePair()
+                session = RtpSession(ports, Clock(), random.Random(seed), "x")
+                crypto = (keys(seed=1), keys(seed=2)) if secured else (None, None)
+                session.apply(Agreed("PCMA", 8, {8: "PCMA"}, None, 20, ("10.0.0.2", 4000), None, True, True, *crypto))
+                session.send_audio(b"a" * 160, 160)
+                [packet] = ports.sent
+                firsts[secured].add(packet[2] >= 128)
+        self.assertEqual(firsts, {True: {False}, False: {False, True}})
+
+
+class FakePair:
+    """Two ports that keep what is sent."""
+
+    address = ("10.0.0.1", 4000)
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.rtp: Any = self
+        self.rtcp: Any = self
+
+    def send(self, data: bytes, destination: object) -> None:
+        self.sent.append(bytes(data))
+
+    def receive(self, on_rtp: object, on_rtcp: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass

@@ -165,6 +165,14 @@ class NegotiationTests(SynchronousTestCase):
             self.assertNotIn("inline", str(error))
         us.answered(answer)
 
+    def test_without_keys(self) -> None:
+        """RFC 4568 7.1.2: SRTP without a line that can be used is 488, offered and answered."""
+        offer = self.side(Securing.OFFERED, "10.0.0.2").offer()
+        without = b"".join(line for line in offer.splitlines(True) if b"crypto" not in line)
+        for wrong in (without, offer.replace(b"inline", b"online")):
+            error = self.assertRaises(RemoteProtocolError, self.side(Securing.TAKEN).offered, wrong)
+            self.assertEqual(error.status, 488)
+
     def test_either_of_two(self) -> None:
         """RFC 3264 6: of two audio lines, secured and plain, the first that we may take is taken, the other refused."""
         secured = self.side(Securing.OFFERED, "10.0.0.2").offer()

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.errors import Error
+from telephony.sip.dialog import Dialog
 from telephony.sip.transport import connection, tcp
 from telephony.sip.transport.tls import (
     ClientCertificate,
@@ -25,6 +26,7 @@ from telephony.sip.transport.tls import (
 from telephony.sip.user_agent import UserAgent
 from telephony.testing.certificates import authority, identity, issue
 from telephony.testing.network import SimulatedNetwork
+from tests.sip.fakes import World
 
 SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
 OPTIONS = (
@@ -49,7 +51,13 @@ class NameTests(SynchronousTestCase):
     def test_comparison(self) -> None:
         """RFC 5922 7.2: case-insensitive, as a whole, and no wildcards."""
         self.assertTrue(same_domain("A.example", "a.EXAMPLE."))
-        for one, other in (("*.example", "a.example"), ("example", "a.example"), ("", ""), ("a.example", "example")):
+        for one, other in (
+            ("*.example", "a.example"),
+            ("*.example", "*.example"),
+            ("example", "a.example"),
+            ("", ""),
+            ("a.example", "example"),
+        ):
             self.assertFalse(same_domain(one, other))
 
     def test_certificates(self) -> None:
@@ -227,6 +235,30 @@ class HandshakeTests(SynchronousTestCase):
 class ReuseTests(SynchronousTestCase):
     """Which connection carries a request (RFC 5923, RFC 5922 4)."""
 
+    def test_accepted(self) -> None:
+        """What a peer has opened is used towards its very address and port, and not for its listening port."""
+        network = SimulatedNetwork()
+        agents = []
+        for ip in (SERVER, CLIENT):
+            agent = UserAgent(network.host(ip), tls=identity(ip))
+            agent.listen("tls", (ip, 5061))
+            agents.append(agent)
+        server, client = agents
+        out = client.listeners.flow_to("TLS", (SERVER, 5061), None, SERVER)
+        network.advance(1)
+        assert out is not None and out.usable
+        back = server.listeners.flow_to("TLS", out.local, None, CLIENT)
+        assert back is not None and back.usable
+        self.assertEqual(back.local, (SERVER, 5061))
+        self.assertTrue(getattr(back, "incoming", False))
+        other = server.listeners.flow_to("TLS", (CLIENT, 5061), None, CLIENT)
+        self.assertIsNot(other, back)
+        network.advance(1)
+        for agent in agents:
+            done = agent.close()
+            network.advance(5)
+            self.successResultOf(done)
+
     def test_by_name(self) -> None:
         """One address, two domains: a connection that has proven to be one of them isn't used for the other."""
         network = SimulatedNetwork()
@@ -250,3 +282,22 @@ class ReuseTests(SynchronousTestCase):
             network.advance(5)
             self.successResultOf(done)
         self.assertEqual(network.leftovers(), [])
+
+
+class DialogTests(SynchronousTestCase):
+    """``sips:`` in a dialog (RFC 3261 12.1.1, 26.2.2)."""
+
+    def test_next_hop(self) -> None:
+        """Whatever a proxy writes into Record-Route, or the peer into Contact: the next hop is reached over TLS."""
+        request = World().request(
+            Record_Route="<sip:proxy.example;transport=udp;lr>", Contact="<sip:bob@192.0.2.2;transport=tcp>"
+        )
+        request.uri = "sips:alice@192.0.2.1"
+        hop = Dialog.of_called(request, "tag").next_hop
+        self.assertEqual((hop.scheme, hop.host, hop.transport), ("sips", "proxy.example", None))
+        direct = World().request(Contact="<sip:bob@192.0.2.2;transport=tcp>")
+        direct.uri = "sips:alice@192.0.2.1"
+        dialog = Dialog.of_called(direct, "tag")
+        self.assertEqual((dialog.next_hop.scheme, dialog.next_hop.transport), ("sips", None))
+        dialog.refresh(World().request(Contact="<sip:bob@192.0.2.9>"))
+        self.assertEqual((dialog.next_hop.scheme, dialog.next_hop.host), ("sips", "192.0.2.9"))

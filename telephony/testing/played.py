@@ -61,6 +61,8 @@ _SETTINGS = ("media_timeout", "session_expires", "min_se", "reliable_early_media
 EARLY = 0.01
 #: How long an input waits for what the server had sent before it on its leg, and for what had happened elsewhere.
 PATIENT, IMPATIENT = 35.0, 0.2
+#: An outcome that comes no more than this before its recorded moment is kept until then.
+MOST_EARLY = 0.05
 #: How long a verb may be held back in all (simulated seconds).
 MOST_HELD = 3600.0
 #: So long a replay goes on after the recording's last entry, at most.
@@ -172,6 +174,9 @@ class PlayedCall:
         self._legs: dict[str, _Leg] = {}
         self._steps: list[_Step] = []
         self._verbs: dict[int, deque[_Step]] = {}
+        self._overs: dict[int, float] = {
+            entry["over"]: entry["t"] for entry in self.recording.entries if "over" in entry
+        }
         self._runs: dict[str, _Leg] = {}  # legs by the Call-ID of this run
         self._seen: set[bytes] = set()
         self._peers: dict[Address, Peer] = {}
@@ -600,9 +605,18 @@ class PlayedCall:
     def _begin(self, step: _Step, run: Callable[[], Deferred[Any]]) -> Deferred[Any]:
         step.done = True
         try:
-            return run()
+            return run().addBoth(self._hold, self._overs.get(step.entry["verb"], 0.0))
         finally:
             self._look()
+
+    def _hold(self, result: Any, over: float) -> Any:
+        """Keep a verb's outcome until its recorded moment, if that is near: what follows it begins then."""
+        wait = over - self._now()
+        if not 0.0 < wait <= MOST_EARLY:
+            return result
+        held: Deferred[Any] = Deferred()
+        self._clock.callLater(wait, held.callback, result)
+        return held
 
     def _ready(self, step: _Step) -> bool:
         return self._now() >= step.time - 1e-9 and not any(

@@ -281,6 +281,39 @@ class RedirectTests(Scene):
         self.assertIs(self.run_until(verb, 5), State.TRANSFERRED)
         self.assert_outcome(State.TRANSFERRED, State.ANSWERED, TransferCause.NORMAL)
 
+    def test_late_early_media_of_who_redirected(self) -> None:
+        """R17, R18: what the first target announced and sends only now is nobody's any more; the tone goes on."""
+        late = Speaker(self.network.host("10.0.9.1"), tone(1500))
+        host, port = late.address
+
+        def elsewhere(message: Message) -> Message:
+            if isinstance(message, Response) and message.body:
+                own = f"m=audio {self.bob.call.media.audio.ports[0]}"
+                body = message.body.decode().replace(f"c=IN IP4 {self.bob.address[0]}", f"c=IN IP4 {host}")
+                message.body = body.replace(own, f"m=audio {port}").encode()
+            return message
+
+        self.bob.quirks.alter = elsewhere
+        verb = self.transfer()
+        self.run_until(self.bob.until("incoming"), 5)
+        self.bob.ring(183, sdp=True)
+        self.bob.call.media.audio.mouth.stop()
+        self.advance(0.5)
+        self.assertFalse(self.other.Details.early_media)
+        self.bob.call.redirect(self.carol.uri)
+        self.run_until(self.carol.until("incoming"), 5)
+        self.carol.ring()
+        assert self.other.leg is not None and self.other.leg.endpoint is not None
+        late.start(self.other.leg.endpoint.rtp.address)
+        since = self.network.clock.seconds()
+        self.advance(2)
+        late.close()
+        self.assertGreater(sum(one.seconds for one in self.alice.heard(*RINGBACK, since=since)), 0.8)
+        self.assertEqual(self.alice.heard(1500, since=since), [])
+        self.assertFalse(self.other.Details.early_media)
+        self.channel.hang_up()
+        self.assertIs(self.run_until(verb, 5), State.IDLE)
+
     def test_refused_elsewhere(self) -> None:
         """R6, R4: where the contact refuses, that is the outcome."""
         verb = self.transfer()
@@ -301,7 +334,8 @@ class DetailTests(Scene):
         self.run_application(self.answered)
         history = "<sip:boss@x>;index=1, <sip:desk@x;cause=486>;index=1.1;mp=1"
         self.alice.dial(self.uri("3300"), headers=[("History-Info", history)])
-        self.run_until(self.alice.until("answered"), 5)
+        self.run_until(lambda: hasattr(self, "channel"), 5)
+        self.run_until(self.outcome, 5)
         self.assertEqual(self.channel.Details.diversion, "<sip:boss@x>;reason=user-busy")
 
     def test_connected_id(self) -> None:
@@ -322,7 +356,7 @@ class DetailTests(Scene):
         self.alice.quirks.alter = with_reason
         self.run_application(self.answered)
         self.dial_in()
-        self.run_until(self.alice.until("answered"), 5)
+        self.run_until(self.outcome, 5)
         self.alice.hang_up()
         self.advance(1)
         details = self.channel.Details

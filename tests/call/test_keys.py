@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from telephony.call.keys import HOLD, MOST, KeysIn
+from telephony.call.keys import HOLD, MOST, KeysIn, KeysOut
 from telephony.call.resources import JobCause
 from telephony.sip.message import Message, Request, Response
 from telephony.testing.sounds import KEYS
@@ -67,6 +69,53 @@ class KeysInTests(SynchronousTestCase):
         self.keys.info("1", False)
         self.clock.advance(1)
         self.assertEqual(self.taken, [])
+
+
+class OneAnswerAtATime:
+    """A session that sends INFOs and answers them when the test says so."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.answer: Callable[[int], None] = lambda _status: None
+
+    def inform(self, _content_type: str, body: bytes, answered: Callable[[int], None]) -> None:
+        """Take an INFO."""
+        self.sent.append(body[7:8])
+        self.answer = answered
+
+
+class KeysOutTests(SynchronousTestCase):
+    """Keys that leave by INFO."""
+
+    def setUp(self) -> None:
+        self.session = OneAnswerAtATime()
+        self.refused: list[str] = []
+        self.keys = KeysOut(self.session, self.refused.append)  # type: ignore[arg-type]
+
+    def test_one_after_the_other(self) -> None:
+        """RFC 6086 5.6: the next one goes when the one before has its answer, so that UDP can't swap them."""
+        self.assertTrue(all(self.keys.send(key) for key in "123"))
+        for number in (1, 2, 3):
+            self.assertEqual(len(self.session.sent), number)
+            self.session.answer(200)
+        self.assertEqual((self.session.sent, self.refused), ([b"1", b"2", b"3"], []))
+
+    def test_refused(self) -> None:
+        """The refused key and those behind it come back, once, in order; from then on keys go another way."""
+        self.keys.send("1")
+        self.session.answer(200)
+        for key in "234":
+            self.keys.send(key)
+        self.session.answer(415)
+        self.assertEqual((self.session.sent, self.refused), ([b"1", b"2"], ["234"]))
+        self.assertFalse(self.keys.send("5"))
+
+    def test_bounded_and_closed(self) -> None:
+        """No more than `MOST` wait; after the leg's end an answer changes nothing."""
+        self.assertEqual(sum(self.keys.send("1") for _ in range(MOST + 9)), MOST + 1)
+        self.keys.close()
+        self.session.answer(500)
+        self.assertEqual((len(self.session.sent), self.refused), (1, []))
 
 
 class DetectorTests(MediaScene):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from telephony.call.channel import CallChannel
 from telephony.call.constants import Cause, State
 from telephony.call.exchange import Exchange
+from telephony.testing.certificates import identity
 from telephony.testing.phone import Phone
 from telephony.testing.sounds import tone
 from tests.call.scene import Scene
@@ -16,9 +17,10 @@ class IPv6Tests(Scene):
     def setUp(self) -> None:
         super().setUp()
         self.network.run_until(self.exchange.close())
-        self.exchange = Exchange(self.network.host("2001:db8::1"))
+        self.exchange = Exchange(self.network.host("2001:db8::1"), tls=identity("2001:db8::1"))
         for transport in ("udp", "tcp"):
             self.exchange.listen(f"{transport}:[2001:db8::1]:5060")
+        self.exchange.listen("tls:[2001:db8::1]:5061")
 
     def six_phone(self, name: str, address: str) -> Phone:
         """Make a phone on IPv6."""
@@ -61,6 +63,30 @@ class IPv6Tests(Scene):
     def test_tcp(self) -> None:
         """The same over TCP."""
         self.check_call(";transport=tcp")
+
+    def test_tls(self) -> None:
+        """The same over TLS with SRTP: certificates name IPv6 addresses."""
+        phones = []
+        for name, address in (("carol", "2001:db8::2"), ("dave", "2001:db8::3")):
+            suite = "AES_CM_128_HMAC_SHA1_80"
+            phone = Phone(self.network.host(address), (address, 5060), name, tls=identity(address), srtp=suite)
+            self.phones.append(phone)
+            phones.append(phone)
+        carol, dave = phones
+
+        async def application(channel: CallChannel) -> None:
+            await self.answered(channel)
+            await channel.retrievable_transfer(self.exchange.channel(), "sips:dave@[2001:db8::3]")
+
+        self.run_application(application)
+        carol.says(tone(700))
+        dave.says(tone(1000))
+        carol.dial("sips:3300@[2001:db8::1]")
+        self.network.run_until(dave.until("incoming"), 5)
+        dave.answer()
+        self.network.run_until(carol.until_hears(1000), 5)
+        self.network.run_until(dave.until_hears(700), 5)
+        self.assertEqual(dave.call.invite.contacts[0].uri, "sips:[2001:db8::1]:5061")
 
 
 class NameTests(Scene):
@@ -109,3 +135,23 @@ class NameTests(Scene):
         self.assertIs(state, State.IDLE)
         self.assertIs(channel.cause(), Cause.NOANSWER)
         self.network.run_until(lonely.close(), 5)
+
+
+class NatTests(Scene):
+    """api.md 7: ``advertise`` behind a NAT, and not towards local networks."""
+
+    def test_inside_and_outside(self) -> None:
+        """Via, Contact and SDP name the address outside to a phone outside, and our own to one on a local network."""
+        self.network.run_until(self.exchange.close())
+        self.exchange = Exchange(self.network.host("10.0.0.70"), advertise="203.0.113.7")
+        self.exchange.listen("udp:10.0.0.70:5060")
+        for address, told in (("198.51.100.5", "203.0.113.7"), ("10.0.7.7", "10.0.0.70"), ("192.168.4.4", "10.0.0.70")):
+            phone = Phone(self.network.host(address), (address, 5060), "erin")
+            self.phones.append(phone)
+            self.exchange.channel().start_call(phone.uri)
+            self.network.run_until(phone.until("incoming"), 5)
+            invite = phone.call.invite
+            self.assertEqual((invite.via.host, invite.contacts[0].parsed_uri.host), (told, told))  # type: ignore[union-attr]
+            self.assertIn(f"c=IN IP4 {told}\r\n".encode(), invite.body)
+            phone.reject(486)
+            self.network.advance(1)

@@ -100,11 +100,19 @@ class BaresipCase(InteropCase):
     """Calls from and to baresip."""
 
     async def baresip(
-        self, user: str, frequency: int, codec: str = "pcma", *, config_too: str = "", account_too: str = ""
+        self,
+        user: str,
+        frequency: int,
+        codec: str = "pcma",
+        *,
+        config_too: str = "",
+        account_too: str = "",
+        registrar: str = "",
     ) -> Baresip:
         """Start a baresip that says a tone, and connect to its remote control.
 
-        ``config_too`` is added to its configuration, ``account_too`` to its account.
+        ``config_too`` is added to its configuration, ``account_too`` to its account. With ``registrar``, a URI without
+        its scheme, it registers there with the password ``USER-secret``.
         """
         assert BARESIP is not None
         directory = self.directory / user
@@ -128,6 +136,9 @@ class BaresipCase(InteropCase):
         )
         (directory / "config").write_text(config + config_too)
         account = ACCOUNT.format(user=user, codec=codec).rstrip("\n") + account_too
+        if registrar:
+            account = account.replace("regint=0", "regint=60").replace(f"{user}@127.0.0.1", f"{user}@{registrar}", 1)
+            account += f";auth_user={user};auth_pass={user}-secret"
         (directory / "accounts").write_text(account + "\n")
         child = self.spawn(f"baresip {user}", [BARESIP, "-4", "-s", "-n", "127.0.0.1", "-f", str(directory)])
         await self.until(lambda: "baresip is ready" in child.output or child.status is not None, "baresip is ready")

@@ -60,7 +60,8 @@ Entry = dict[str, Any]
 
 _IN_URI = r"((?:\bsips?:|\b[a-z]{2,8}://)[^\s:@<>\"/,;]{1,200}:)([^\s:@<>\"/,]{1,200})(?=@)"
 _PASSWORD_IN_URI = re.compile(_IN_URI, re.IGNORECASE)
-_PASSWORD_IN_URI_BYTES = re.compile(_IN_URI.encode(), re.IGNORECASE)
+#: In messages only SIP's own URIs are looked for: each message is looked through.
+_PASSWORD_IN_URI_BYTES = re.compile(rb"(\b[sS][iI][pP][sS]?:[^\s:@<>\"/,;]{1,200}:)([^\s:@<>\"/,]{1,200})(?=@)")
 _ICE = re.compile(rb"(?<=a=ice-pwd:)[!-~]+", re.IGNORECASE)
 _SAID = re.compile(
     r"((?:pass(?:word|wd|phrase)?|secret|token|pin|api[_-]?key|credentials?)['\"]?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&'\"]+)",

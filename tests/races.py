@@ -696,7 +696,7 @@ async def another_answer_behind_a_reliable_183(s: Race) -> None:
     await s.transferring(rings=False)
     s.bob.ring(183, sdp=True, headers=[("Require", "100rel"), ("RSeq", "1")])
     await s.saw(s.bob, PRACK=1)
-    s.bob.quirks.port_zero = True
+    s.bob.quirks.answers_again = s.bob.quirks.port_zero = True
     s.bob.answer()
     await s.ends(TRANSFERRED)
     await s.talk()

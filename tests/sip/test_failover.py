@@ -195,6 +195,21 @@ class FailoverTests(SynchronousTestCase):
         self.assertNotEqual(again.via.branch, bye.via.branch)
         self.carol.respond(again, 200)
 
+    def test_the_dialog_follows(self) -> None:
+        """RFC 3263 4.3: where one request of a dialog has moved on, the next ones go there at once."""
+        session, invite = self.dial()
+        proxy = "<sip:example.com;lr>"
+        self.bob.respond(invite, 200, body=ANSWER, contact="<sip:bob@10.9.9.9>", Record_Route=proxy)
+        statuses: list[int] = []
+        session.inform("application/dtmf-relay", b"Signal=1", statuses.append)
+        self.assertEqual(self.bob.lines(), ["ACK", "INFO"])
+        self.world.host.advance(32.1)
+        self.carol.respond(self.carol.one(), 200)
+        self.bob.take()
+        session.bye()
+        self.assertEqual((statuses, self.bob.lines()), ([200], []))
+        self.carol.respond(self.carol.one(), 200)
+
     def test_weights_from_the_seed(self) -> None:
         """RFC 2782, invariant I9: equal targets share the calls, and the same seed shares them out alike."""
         shares = []

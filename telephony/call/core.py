@@ -25,7 +25,8 @@ from telephony.call.constants import (
 from telephony.call.destination import Destination
 from telephony.call.details import SIP, Details
 from telephony.call.dialling import DialRules
-from telephony.call.leg import Ending, How, Leg
+from telephony.call.leg import Leg
+from telephony.call.leg_words import Ending, How
 from telephony.call.resources import DTMFDetector, DTMFPlayer, FilePlayer, FileRecorder, Job, TonePlayer
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput

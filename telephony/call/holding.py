@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 
 from telephony.call.constants import State
 from telephony.call.core import ChannelCore
-from telephony.call.leg import Change, Leg
+from telephony.call.leg import Leg
+from telephony.call.leg_words import Change
 from telephony.call.states import Input
 from telephony.call.verbs import Wait, verb
 from telephony.errors import Error

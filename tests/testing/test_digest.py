@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from telephony.sip.message import Message, Request
+from telephony.sip.message import Message, Request, Response
 from telephony.testing.digest import HASHES, fields_of, response_hash
 from tests.testing.test_phone_offers import SignallingCase
 
@@ -71,6 +71,11 @@ class ChallengeTests(SignallingCase):
                     self.assertEqual(self.network.run_until(self.alice.hold()), 200)
                     self.assertEqual(self.network.run_until(self.alice.hang_up()), 200)
                     self.assertEqual(self.challenger.accepted["alice"], 3)
+                    # 22.1: an ACK can't be challenged; that of a 2xx has what the INVITE had.
+                    written = "Authorization" if status == 401 else "Proxy-Authorization"
+                    invite, ack = self.alice.sent("INVITE")[1], self.bob.got("ACK")[1]
+                    self.assertEqual(ack.get_all(written), invite.get_all(written))
+                    self.assertTrue(ack.has(written))
                     self.assertEqual((self.challenger.refused, self.challenger.faults), (0, []))
                     self.assertEqual(len(self.bob.calls), 1)
                     self.finish()
@@ -114,6 +119,23 @@ class ChallengeTests(SignallingCase):
         self.network.advance(11)
         self.assertEqual(self.network.run_until(self.alice.resume()), 200)
         self.assertEqual((len(self.alice.got(401)), self.challenger.stale), (2, 1))
+        self.alice.hang_up()
+        self.finish()
+
+    def test_stale_again(self) -> None:
+        """RFC 7616 3.3: a nonce that is stale by the time it comes back is no wrong password: it is tried again."""
+        self.challenged(lifetime=0)
+        challenges = []
+
+        def later(message: Message) -> Message:
+            if isinstance(message, Response) and message.status == 401:
+                challenges.append(message)
+                self.challenger.lifetime = 60 if len(challenges) == 3 else 0
+            return message
+
+        self.bob.quirks.alter = later
+        self.connect()
+        self.assertEqual((len(challenges), self.challenger.stale), (3, 2))
         self.alice.hang_up()
         self.finish()
 

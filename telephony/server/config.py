@@ -41,7 +41,15 @@ from telephony.server.checks import (
     whole,
     zero_or,
 )
-from telephony.server.lines_config import PhoneSection, TrunkSection, domains, phone_problems, trunk_problems
+from telephony.server.lines_config import (
+    PhoneSection,
+    TrunkSection,
+    digests,
+    domains,
+    phone_problems,
+    trunk_problems,
+)
+from telephony.sip.auth import OFFERED
 from telephony.sip.defence import Limits
 from telephony.sip.transport.tls import (
     ClientCertificate,
@@ -211,6 +219,7 @@ class SipSection:
     listen: tuple[str, ...] = attrs.field(default=("udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"), metadata=by(_listen))
     advertise: str | None = attrs.field(default=None, metadata=by(_advertise))
     domains: tuple[str, ...] = attrs.field(default=(), metadata=by(domains))
+    digest: tuple[str, ...] = attrs.field(default=OFFERED, metadata=by(digests))
     session_expires: int = attrs.field(default=1800, metadata=by(zero_or(whole(90, 86_400), "none is asked for")))
     min_se: int = attrs.field(default=90, metadata=by(whole(90, 86_400)))
     reliable_early_media: bool = attrs.field(default=True, metadata=by(truth))

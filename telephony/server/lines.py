@@ -36,7 +36,9 @@ class Lines:
         if configuration.phones:
             realm = configuration.sip.domains[0] if configuration.sip.domains else REALM
             key = exchange.host.random.getrandbits(256).to_bytes(32, "big")
-            self.phones = Phones(configuration.phones, exchange.host.clock, key, realm, self.serves)
+            self.phones = Phones(
+                configuration.phones, exchange.host.clock, key, realm, self.serves, configuration.sip.digest
+            )
             exchange.user_agent.on_register = self.phones.register
         if self.trunks or self.phones is not None:
             exchange.lines = self

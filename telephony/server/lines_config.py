@@ -17,7 +17,7 @@ import attrs
 from telephony.call.arguments import check_codecs
 from telephony.errors import Error, RemoteProtocolError
 from telephony.server.checks import Files, Problem, Refused, a_name, by, one_of, truth, whole
-from telephony.sip.auth import Account
+from telephony.sip.auth import ALGORITHMS, Account
 from telephony.sip.uri import SipUri, parse_uri
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -103,6 +103,21 @@ def domains(value: Any, _files: Files) -> tuple[str, ...]:
     if refused:
         raise ExceptionGroup("domains", refused)
     return tuple(found)
+
+
+def digests(value: Any, _files: Files) -> tuple[str, ...]:
+    """Check for the algorithms that phones are asked for, the preferred one first (RFC 8760 2.3)."""
+    known = ", ".join(f'"{one}"' for one in ALGORITHMS)
+    if not isinstance(value, list | tuple) or not value or len(set(map(str, value))) < len(value):
+        raise Refused(f'is no list of algorithms; write it like ["SHA-256", "MD5"], of {known}')
+    refused = [
+        Refused(f"{one!r} is not allowed; allowed: {known}", index)
+        for index, one in enumerate(value)
+        if one not in ALGORITHMS
+    ]
+    if refused:
+        raise ExceptionGroup("digest", refused)
+    return tuple(value)
 
 
 def _phone_name(value: Any, _files: Files) -> str:

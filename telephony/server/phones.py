@@ -12,13 +12,13 @@ from twisted.logger import Logger
 
 from telephony.interfaces import Clock
 from telephony.server.lines_config import PhoneSection
-from telephony.sip.auth import Authority, Verdict, ha1s, read_credentials
+from telephony.sip.auth import OFFERED, Authority, Verdict, ha1s, read_credentials
 from telephony.sip.flow import Flow
 from telephony.sip.headers import NameAddr
 from telephony.sip.identity import Identity, Kind
 from telephony.sip.message import Request
 from telephony.sip.registrar import BindingWays, Registrar
-from telephony.sip.uri import SipUri, format_host
+from telephony.sip.uri import SipUri
 
 #: A status, and header fields.
 Answer = tuple[int, list[tuple[str, str]]]
@@ -42,11 +42,12 @@ class Phones:
         key: bytes,
         realm: str,
         serves: Callable[[SipUri], bool],
+        algorithms: Sequence[str] = OFFERED,
     ) -> None:
         self._clock = clock
         self._serves = serves
         self._secrets: dict[str, Mapping[str, str]] = {one.name: ha1s(one.name, realm, one.secret) for one in sections}
-        self._authority = Authority(key, realm)
+        self._authority = Authority(key, realm, algorithms)
         self._told: dict[str, float] = {}
         self.registrar = Registrar(clock, told=self._tell)
         self.on_refused: Callable[[str, Request], None] | None = None
@@ -81,8 +82,10 @@ class Phones:
         if isinstance(judged, tuple):
             return judged
         uri = request.from_.parsed_uri
-        host = uri.host if isinstance(uri, SipUri) and self._serves(uri) else flow.local[0]
-        caller = NameAddr(request.from_.display, f"sip:{judged}@{format_host(host)}")
+        if not isinstance(uri, SipUri) or not self._serves(uri):
+            uri = SipUri("sip", None, None, flow.local[0])
+        address = SipUri("sip", judged, None, uri.host, uri.port)
+        caller = NameAddr(request.from_.display, str(address))
         return Identity(Kind.PHONE, judged, caller, near=True)
 
     def _judge(self, request: Request, flow: Flow) -> str | Answer:

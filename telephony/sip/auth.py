@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
 import attrs
@@ -22,7 +22,6 @@ import attrs
 from telephony.errors import RemoteProtocolError
 from telephony.sip.grammar import check_writable, excerpt, quote, unquote
 from telephony.sip.message import Request, Response
-from telephony.sip.uri import SipUri, parse_uri
 
 #: The algorithms, strongest first (RFC 8760 2.1), and what Python calls them.
 ALGORITHMS = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}
@@ -347,6 +346,7 @@ class Authority:
     ) -> Verdict:
         """Judge credentials that came with a request from ``source``.
 
+        The URI in them need not be that of the request: a proxy may have changed the latter (RFC 3261 22.4 rule 8).
         ``secrets`` are the user's, by algorithm, as `ha1` makes them; None where nobody has that name, which takes the
         same time and ends as a wrong password does.
         """
@@ -364,12 +364,7 @@ class Authority:
         )
         given = credentials.response.encode("utf-8", "surrogateescape")
         right = hmac.compare_digest(expected.encode(), given)
-        sound = (
-            credentials.count is not None
-            and bool(credentials.cnonce)
-            and credentials.algorithm == algorithm
-            and _same_resource(credentials.uri, request.uri)
-        )
+        sound = credentials.count is not None and bool(credentials.cnonce) and credentials.algorithm == algorithm
         number = self._number(credentials.nonce, source, now)
         if not right or not sound or known is None:
             return Verdict.REFUSED
@@ -407,18 +402,3 @@ class Authority:
             return False
         counts[number] = (highest, seen | bit)
         return True
-
-
-def _same_resource(told: str, asked: str) -> bool:
-    """Tell whether credentials are for the request they came with (RFC 3261 22.4: the two URIs must be equal)."""
-    if told == asked:
-        return True
-    try:
-        one, other = parse_uri(told), parse_uri(asked)
-    except RemoteProtocolError:
-        return False
-    return isinstance(one, SipUri) and one.equals(other)
-
-
-#: Finds what stands for a user's password, by algorithm, as `ha1s` makes it; None for a name that nobody has.
-Secrets = Callable[[str], Mapping[str, str] | None]

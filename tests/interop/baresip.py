@@ -6,6 +6,8 @@ baresip speaks from an ``aufile`` source and writes what it hears with the ``snd
 from __future__ import annotations
 
 import json
+import shutil
+import tempfile
 import wave
 from pathlib import Path
 from typing import Any
@@ -115,8 +117,9 @@ class BaresipCase(InteropCase):
         its scheme, it registers there with the password ``USER-secret``.
         """
         assert BARESIP is not None
-        directory = self.directory / user
-        directory.mkdir()
+        # Not below the test's own directory: baresip cuts the names of its recordings off at 128 characters.
+        directory = Path(tempfile.mkdtemp(prefix="baresip-"))
+        self.addCleanup(shutil.rmtree, directory)
         sound = tone(frequency, level=-9.0, seconds=60)
         with wave.open(str(directory / "says.wav"), "wb") as file:
             file.setnchannels(1)

@@ -52,13 +52,8 @@ class Offers:
         self._wait: DelayedCall | None = None
 
     @property
-    def inviting(self) -> bool:
-        """Whether an INVITE of ours has no final response yet: theirs is 491 then (RFC 3261 14.2)."""
-        return self._running is not None and self._running.method == "INVITE"
-
-    @property
     def offering(self) -> bool:
-        """Whether an offer of ours waits for its answer (RFC 3311 5.2)."""
+        """Whether an offer of ours waits for its answer: theirs is 491 then (R10, RFC 3261 14.2, RFC 3311 5.2)."""
         return self._running is not None and self._running.offers
 
     def ask(self, purpose: object) -> bool:

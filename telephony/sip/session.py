@@ -300,8 +300,6 @@ class Session(Machine[SessionState, SessionInput]):
             return
         if self.state is SessionState.PROCEEDING:
             status = 500 if self.direction == "in" else 491  # R11: an INVITE of theirs is pending with us, or of ours
-        elif self.offers is not None and self.offers.inviting:
-            status = 491  # R10
         else:
             status = self._glare()
         reason, body = None, None

@@ -164,6 +164,7 @@ class OwnOfferTests(OffersScene):
         self.bob.take()
         self.bob.send(self.in_dialog("BYE", 9))
         self.assertEqual(self.bob.lines(), ["200 BYE"])
+        self.assertEqual([str(one) for one in self.world.clock.getDelayedCalls() if "Offers" in str(one)], [])
         self.world.host.advance(10)
         self.assertEqual(self.bob.take(), [])
 

@@ -1,4 +1,4 @@
-"""Do the tests notice? Mutants of ``sip``, ``sdp`` and ``call``, and ten rules taken out, each against its own tests.
+"""Do the tests notice? Mutants of ``sip``, ``sdp`` and ``call``, and rules taken out, each against its own tests.
 
 Run it from the root of the tree::
 

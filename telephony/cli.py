@@ -47,6 +47,10 @@ def check(file: Path, public: bool) -> None:
         click.echo(f"  {one.name}: {match}, {one.application.path}, version {one.application.version}")
     if not configuration.services:
         click.echo("  no [[service]]: every call gets 404")
+    for trunk in configuration.trunks:
+        click.echo(f"  trunk {trunk.name}: {trunk.host}{', registers' if trunk.register else ''}")
+    if configuration.phones:
+        click.echo(f"  phones: {', '.join(phone.name for phone in configuration.phones)}")
     click.echo(f"  listens on {', '.join(configuration.sip.listen)}")
 
 

@@ -42,12 +42,12 @@ class CheckTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """It says everything that is wrong on stderr, and ends with status 1."""
         path = Path(self.mktemp())
-        path.write_text("[sip]\nlisen = 1\n[trunk]\n")
+        path.write_text("[sip]\nlisen = 1\n[metrics]\n")
         done = invoke("check", str(path))
         self.assertEqual((done.exit_code, done.stdout), (1, ""))
         self.assertIn("2 mistakes", done.stderr)
         self.assertIn("sip.lisen", done.stderr)
-        self.assertIn("trunks are not built yet", done.stderr)
+        self.assertIn("metrics are not built yet", done.stderr)
 
     def test_missing(self) -> None:
         """A file that isn't there is a sentence too."""

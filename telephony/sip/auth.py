@@ -230,16 +230,19 @@ def read_credentials(request: Request, realm: str, *, proxy: bool = False) -> Cr
 class Authentication:
     """One user of ours and the challenges that were met under one Call-ID (RFC 3261 22.3: no further)."""
 
-    __slots__ = ("_known", "account")
+    __slots__ = ("_known", "_proxies_only", "account")
 
     def __init__(self, account: Account) -> None:
         self.account = account
+        self._proxies_only = False
         #: By whether a proxy asked, and realm: the challenge, and how often its nonce has been used.
         self._known: dict[tuple[bool, str], tuple[Challenge, int]] = {}
 
     def fitting(self, response: Response) -> tuple[list[Challenge], str]:
         """Return the challenges of a 401 or 407 that are for this user, one a realm; without any, why there is none."""
         challenges, unfit = read_challenges(response)
+        if self._proxies_only and response.status == 401:
+            return [], "it comes from somebody whom the password is not for"
         mine = [one for one in strongest(challenges) if self.account.realm in (None, one.realm)]
         if mine:
             return mine, ""
@@ -247,6 +250,11 @@ class Authentication:
             realms = ", ".join(excerpt(one.realm) for one in challenges[:4])
             return [], f"it is for {realms}, and the password is for {excerpt(self.account.realm or '')}"
         return [], f"it asks for {', '.join(unfit[:4])}, which is not spoken here"
+
+    def leave_target(self) -> None:
+        """Answer proxies only from now on: the target is another one than the account is for (a 3xx was followed)."""
+        self._proxies_only = True
+        self._known = {key: value for key, value in self._known.items() if key[0]}
 
     def take(self, challenge: Challenge) -> None:
         """Answer this challenge from now on."""

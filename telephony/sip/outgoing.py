@@ -208,6 +208,9 @@ class OutgoingSession(Session):
         if not request.has("Route"):
             request.remove("Proxy-Authorization")
             self.authentication = None
+        elif self.authentication is not None:
+            self.authentication.leave_target()
+        self.near = None
         self._heard = False
         self._early.clear()
         self.core.counters["redirects_followed"] += 1

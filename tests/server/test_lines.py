@@ -379,6 +379,18 @@ class PhoneTests(LinesCase):
         await channel.hang_up()
         await first.until("ended")
 
+    async def test_redirected(self) -> None:
+        """R6: a phone that sends its call elsewhere is heeded: the call goes there, not back to the phone."""
+        self.serve_with(PHONES)
+        desk = self.phone("desk", auto_answer=0.1)
+        bob = await self.signed_in("bob")
+        bob.on_call = lambda call: call.reject(302, headers=[("Contact", f"<{desk.uri}>")])
+        channel = self.exchange.channel()
+        self.assertEqual(await channel.call(f"sip:bob@{SERVER}"), State.ANSWERED)
+        self.assertEqual((len(bob.calls), len(desk.calls)), (1, 1))
+        await channel.hang_up()
+        await desk.until("ended")
+
     async def test_not_signed_in(self) -> None:
         """``api.md`` section 3: nobody there is 480, NOANSWER; nothing is sent. Other names are no phones of ours."""
         self.serve_with(PHONES)

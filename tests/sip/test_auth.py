@@ -213,6 +213,19 @@ class AnswerTests(SynchronousTestCase):
         self.assertIn("home", why)
         self.assertIn("elsewhere", why)
 
+    def test_another_target(self) -> None:
+        """Who was called in the target's place gets no proof of the target's password; the proxy on the way does."""
+        authentication = Authentication(ALICE)
+        for status in (401, 407):
+            (challenge,), _why = authentication.fitting(asked('Digest realm="r", nonce="n"', status=status))
+            authentication.take(challenge)
+        authentication.leave_target()
+        made = request("INVITE")
+        authentication.authorize(made, "c")
+        self.assertFalse(made.has("Authorization"))
+        self.assertTrue(made.has("Proxy-Authorization"))
+        self.assertEqual(authentication.fitting(asked('Digest realm="r", nonce="m"'))[0], [])
+
     def test_ack(self) -> None:
         """RFC 3261 22.1: an ACK has the same credentials as its INVITE, of both kinds."""
         invite = request("INVITE")

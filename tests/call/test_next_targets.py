@@ -1,4 +1,4 @@
-"""Targets of a call that need another offer (RFC 3263 4.3, transfer.md R5): another family is another address of ours."""
+"""Targets of a call that need another offer (RFC 3263 4.3, transfer.md R5): another family, another address of ours."""
 
 from __future__ import annotations
 

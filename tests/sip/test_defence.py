@@ -116,7 +116,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(self.counters["refused_in_silence"], 90 + 97)
 
     def test_answers_to_all_strangers(self) -> None:
-        """As many strangers as there are addresses get twice as many answers as requests are taken of them; friends more."""
+        """As many strangers as there are addresses get twice as many answers as requests are taken; friends more."""
         quiet = Defence(self.clock, self.counters, Limits(1e6, 10, 0))
         self.assertEqual(sum(quiet.answers(f"198.51.{n // 256}.{n % 256}") for n in range(1000)), 100)
         quiet.welcome("192.0.2.1")

@@ -8,7 +8,7 @@ every call. Where an RFC leaves a choice (reject, or be liberal), ``why`` says w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address
 from telephony.sip.message import Request, Response
 from telephony.sip.parser import parse_message
+from telephony.sip.registrar import Registrar
 from telephony.testing.network import SimulatedNetwork
 from tests.sip.torture import MESSAGES
 
@@ -45,6 +46,9 @@ class Expected:
     read: dict[str, Any] = attrs.field(factory=dict)
     stream: int | str | None = -1
     why: str = ""
+    #: What a registrar says to a REGISTER (405 is what there is without one), and what is bound then.
+    registrar: int | None = None
+    bound: list[str] = attrs.field(factory=list)
 
     @property
     def over_stream(self) -> int | str | None:
@@ -99,7 +103,12 @@ EXPECTED: dict[str, Expected] = {
             "contacts.0.parsed_uri.user": "cal%6Cer",
         },
     ),
-    "escnull": Expected(405, {"to.parsed_uri.user": "null-%00-null", "contacts.1.parsed_uri.user": "%00%00"}),
+    "escnull": Expected(
+        405,
+        {"to.parsed_uri.user": "null-%00-null", "contacts.1.parsed_uri.user": "%00%00"},
+        registrar=200,
+        bound=["sip:%00%00@host5.example.com", "sip:%00@host5.example.com"],
+    ),
     "esc02": Expected(
         501, {"method": "RE%47IST%45R", "to.display": "%Z%45"}, why="no escapes in a method: not REGISTER"
     ),
@@ -110,6 +119,8 @@ EXPECTED: dict[str, Expected] = {
         {"method": "REGISTER", "call_id": "dblreq.0ha0isndaksdj99sdfafnl3lk233412", "body": b""},
         stream=400,
         why="behind a datagram's message nothing counts; the stream's second one has no SDP that can be read",
+        registrar=200,
+        bound=["sip:j.user@host.example.com"],
     ),
     "semiuri": Expected(200, {"parsed_uri.user": "user;par=u%40example.net", "parsed_uri.host": "example.com"}),
     "transports": Expected(200, {"vias.1.transport": "SCTP", "vias.3.transport": "UNKNOWN"}),
@@ -120,7 +131,7 @@ EXPECTED: dict[str, Expected] = {
     "badinv01": Expected(400, refused(400, "Via")),
     "clerr": Expected(400, refused(400, "Content-Length"), stream=None, why="a stream waits for the rest of the body"),
     "ncl": Expected(400, refused(400, "Content-Length")),
-    "scalar02": Expected(400, refused(400, "CSeq")),
+    "scalar02": Expected(400, refused(400, "CSeq"), registrar=400),
     "scalarlg": Expected(None, refused(400, "CSeq")),
     "quotbal": Expected(400, refused(400, "To")),
     "ltgtruri": Expected(400, refused(400, "<sip:user@example.com>")),
@@ -131,7 +142,7 @@ EXPECTED: dict[str, Expected] = {
         200, {"parsed_uri.host": "example.com"}, why="liberal: header fields in a Request-URI are ignored"
     ),
     "baddate": Expected(200, {"cseq.number": 1392934}, why="liberal: nobody here reads Date"),
-    "regbadct": Expected(405, {"method": "REGISTER"}),
+    "regbadct": Expected(405, {"method": "REGISTER"}, registrar=400),
     "badaspec": Expected(200, {"to.uri": "sip:t.watson@example.org"}, why="liberal: spaces inside angle brackets"),
     "baddn": Expected(400, refused(400, "From")),
     "badvers": Expected(505, refused(505, "SIP/7.0")),
@@ -143,26 +154,54 @@ EXPECTED: dict[str, Expected] = {
     "insuf": Expected(400, refused(400, "missing")),
     "unkscm": Expected(416, {"uri": "nobodyKnowsThisScheme:totallyopaquecontent"}),
     "novelsc": Expected(416, {"uri": "soap.beep://192.0.2.103:3002"}),
-    "unksm2": Expected(405, {"to.uri": "isbn:2983792873", "contacts.0.uri": "name:John_Smith"}),
+    "unksm2": Expected(405, {"to.uri": "isbn:2983792873", "contacts.0.uri": "name:John_Smith"}, registrar=400),
     "bext01": Expected(420, {"require": ["nothingsupportsthis", "nothingsupportsthiseither"]}),
     "invut": Expected(415, {"content_type": "application/unknownformat"}),
-    "regaut01": Expected(405, {"method": "REGISTER"}),
+    "regaut01": Expected(405, {"method": "REGISTER"}, registrar=200),
     "multi01": Expected(400, refused(400, "From")),
     "mcl01": Expected(400, refused(400, "Content-Length")),
     "bcast": Expected(None, refused(400, "Via")),
     "zeromf": Expected(200, {"max_forwards": 0}, why="it isn't to be forwarded any more, and is not: it has arrived"),
     "cparam01": Expected(
-        405, {"contacts.0.params.unknownparam": None, "contacts.0.uri": "sip:+19725552222@gw1.example.net"}
+        405,
+        {"contacts.0.params.unknownparam": None, "contacts.0.uri": "sip:+19725552222@gw1.example.net"},
+        registrar=200,
+        bound=["sip:+19725552222@gw1.example.net"],
     ),
-    "cparam02": Expected(405, {"contacts.0.uri": "sip:+19725552222@gw1.example.net;unknownparam"}),
-    "regescrt": Expected(405, {"contacts.0.uri": "sip:user@example.com?Route=%3Csip:sip.example.com%3E"}),
+    "cparam02": Expected(
+        405,
+        {"contacts.0.uri": "sip:+19725552222@gw1.example.net;unknownparam"},
+        registrar=200,
+        bound=["sip:+19725552222@gw1.example.net;unknownparam"],
+    ),
+    "regescrt": Expected(
+        405,
+        {"contacts.0.uri": "sip:user@example.com?Route=%3Csip:sip.example.com%3E"},
+        registrar=200,
+        bound=["sip:user@example.com?Route=%3Csip:sip.example.com%3E"],
+    ),
     "sdp01": Expected(406, {"method": "INVITE"}, why="our 200 would have the one kind of body that isn't accepted"),
     "inv2543": Expected(200, {"via.branch": None, "from_.tag": None}, stream=400, why="no Content-Length, no end"),
     # RFC 5118: IPv6.
-    "ipv6-good": Expected(405, {"parsed_uri.host": "2001:db8::10", "via.host": "2001:db8::9:1"}),
-    "ipv6-bad": Expected(400, refused(400, "sip:2001:db8::10")),
-    "port-ambiguous": Expected(405, {"parsed_uri.host": "2001:db8::10:5070", "parsed_uri.port": None}),
-    "port-unambiguous": Expected(405, {"parsed_uri.host": "2001:db8::10", "parsed_uri.port": 5070}),
+    "ipv6-good": Expected(
+        405,
+        {"parsed_uri.host": "2001:db8::10", "via.host": "2001:db8::9:1"},
+        registrar=200,
+        bound=["sip:caller@[2001:db8::1]"],
+    ),
+    "ipv6-bad": Expected(400, refused(400, "sip:2001:db8::10"), registrar=400),
+    "port-ambiguous": Expected(
+        405,
+        {"parsed_uri.host": "2001:db8::10:5070", "parsed_uri.port": None},
+        registrar=200,
+        bound=["sip:caller@[2001:db8::1]"],
+    ),
+    "port-unambiguous": Expected(
+        405,
+        {"parsed_uri.host": "2001:db8::10", "parsed_uri.port": 5070},
+        registrar=200,
+        bound=["sip:caller@[2001:db8::1]"],
+    ),
     "via-received-param-with-delim": Expected(481, {"via.received": "2001:db8::9:255"}),
     "via-received-param-no-delim": Expected(200, {"via.received": "2001:db8::9:255"}),
     "ipv6-in-sdp": Expected(488, {"method": "INVITE"}, why="its one audio codec, G.726, isn't spoken here"),
@@ -344,6 +383,18 @@ class OutcomeTests(SynchronousTestCase):
         if name == "dblreq":
             self.assertEqual(statuses, [405, 400])
 
+    def at_a_registrar(self, name: str) -> None:
+        """Send a REGISTER to a registrar whose only user has been found to be the one it says it is."""
+        registrar = Registrar(self.network.clock)
+        agent = self.exchange.user_agent
+        agent.on_register = lambda request, flow: registrar.register("user", request, flow)
+        said: list[bytes] = []
+        port = self.peer.open_datagram_port(("198.51.100.9", 5060), lambda data, _source: said.append(data))
+        port.send(MESSAGES[name].data, ("192.0.2.1", 5060))
+        self.network.advance(2)
+        self.assertEqual(self.finals(b"".join(said)), [EXPECTED[name].registrar])
+        self.assertEqual([str(one.uri) for one in registrar.bindings("user")], EXPECTED[name].bound)
+
     def the_next_call(self, name: str) -> None:
         """Whatever it was, the phone system goes on: an OPTIONS behind it is answered 200."""
         said: list[bytes] = []
@@ -356,9 +407,16 @@ class OutcomeTests(SynchronousTestCase):
         self.assertEqual(self.finals(b"".join(said)), [200])
 
 
-def add(case: type[SynchronousTestCase], prefix: str, run: Callable[[Any, str], None], what: str) -> None:
-    """Give a class one test for each message."""
-    for name, message in MESSAGES.items():
+def add(
+    case: type[SynchronousTestCase],
+    prefix: str,
+    run: Callable[[Any, str], None],
+    what: str,
+    names: Iterable[str] = tuple(MESSAGES),
+) -> None:
+    """Give a class one test for each of some messages, all unless told."""
+    for name in names:
+        message = MESSAGES[name]
 
         def test(self: Any, name: str = name) -> None:
             run(self, name)
@@ -371,6 +429,13 @@ def add(case: type[SynchronousTestCase], prefix: str, run: Callable[[Any, str], 
 add(ReadTests, "read", ReadTests.read, "what is read in it, or why it is refused")
 add(OutcomeTests, "datagram", OutcomeTests.by_datagram, "what becomes of it over UDP")
 add(OutcomeTests, "stream", OutcomeTests.by_stream, "what becomes of it over a stream")
+add(
+    OutcomeTests,
+    "registrar",
+    OutcomeTests.at_a_registrar,
+    "what a registrar says to it, and what it binds",
+    [name for name, row in EXPECTED.items() if row.registrar is not None],
+)
 add(OutcomeTests, "after", OutcomeTests.the_next_call, "the next request is answered")
 
 
@@ -380,6 +445,8 @@ class CompleteTests(SynchronousTestCase):
     def test_every_message_has_a_row(self) -> None:
         """RFC 4475 has 49 messages, RFC 5118 has 12; each has a row, and each row a message."""
         self.assertEqual(set(EXPECTED), set(MESSAGES))
+        registers = {name for name, message in MESSAGES.items() if message.data.startswith(b"REGISTER ")}
+        self.assertEqual({name for name, row in EXPECTED.items() if row.registrar is not None}, registers)
         self.assertEqual(
             [sum(message.rfc == rfc for message in MESSAGES.values()) for rfc in ("4475", "5118")], [49, 12]
         )

@@ -100,7 +100,7 @@ class RetryTests(ChallengeCase):
         _session, invite = self.dial()
         self.challenge(invite)
         tries = 0
-        while True:
+        while tries < 50:
             taken = self.bob.take()
             if len(taken) < 2:
                 break

@@ -213,11 +213,14 @@ class ReactorHost:
         return UdpPort(self._reactor, address, received)
 
     def listen_stream(self, address: Address, factory: IProtocolFactory) -> StreamListener:
-        """Listen on a TCP port. Raises OSError when it is taken or not ours."""
+        """Listen on a TCP port, of IPv6 only if it is one. Raises OSError when it is taken or not ours."""
         host, port = address
         if not is_address(host):
             raise OSError(f"can't listen on {host!r}: not an IP address")
         try:
+            if family_of(host) == socket.AF_INET6:
+                with _stream_of_ipv6(host, port) as ours:  # the reactor takes a duplicate
+                    return TcpListener(self._reactor.adoptStreamPort(ours.fileno(), socket.AF_INET6, factory))
             return TcpListener(self._reactor.listenTCP(port, factory, BACKLOG, interface=host))
         except CannotListenError as error:
             cause = error.socketError
@@ -251,6 +254,21 @@ class ReactorHost:
     def run_in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run ``function(*args)`` in the reactor's thread pool; fires or fails as it does."""
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
+
+
+def _stream_of_ipv6(host: str, port: int) -> socket.socket:
+    """Return a listening socket that takes IPv6 only, so that ``0.0.0.0`` at the same port is free for another."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(socket.getaddrinfo(host, port, socket.AF_INET6, socket.SOCK_STREAM, 0, socket.AI_NUMERICHOST)[0][4])
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _look_up(name: str) -> list[str]:

@@ -177,6 +177,18 @@ class StreamTests(HostCase):
         self.assertRaises(OSError, self.host.listen_stream, ("example", 0), Factory())
         yield listener.close()
 
+    @inlineCallbacks
+    def test_families(self):  # type: ignore[no-untyped-def]
+        """One port at all addresses of IPv6 and of IPv4: two listeners, and no ``::ffff:`` (api.md 7, listen)."""
+        six = self.host.listen_stream(("::", 0), Factory())
+        four = self.host.listen_stream(("0.0.0.0", six.address[1]), Factory())
+        self.assertEqual(six.address, ("::", four.address[1]))
+        self.assertRaises(OSError, self.host.listen_stream, six.address, Factory())
+        yield four.close()
+        yield self.assertFailure(self.host.connect_stream(("127.0.0.1", six.address[1]), Factory(), 5), ConnectError)
+        yield six.close()
+        yield self.assertFailure(self.host.connect_stream(("::1", six.address[1]), Factory(), 5), ConnectError)
+
 
 class OtherTests(HostCase):
     @inlineCallbacks

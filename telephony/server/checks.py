@@ -1,6 +1,7 @@
 """How a configuration is checked: mistakes with their places, the checks of single values, and finding files.
 
-Owns: what every section of ``telephony.toml`` has in common. Must not know the keys.
+Owns: what every section of ``telephony.toml`` has in common. Must not know the keys, nor sockets: who does says, by the
+function that `Files` is given, whether a listener can be had.
 """
 
 from __future__ import annotations
@@ -124,11 +125,32 @@ def truth(value: Any, _files: Files) -> bool:
     return value
 
 
-class Files:
-    """Finds the files that a configuration names, and loads each application once."""
+def repeated(told: Any, section: str, *keys: str) -> list[Problem]:
+    """Find texts that only one table of a list may have; also in tables that can't be used for another reason."""
+    problems = []
+    first: dict[tuple[str, str], int] = {}
+    for index, one in enumerate(told if isinstance(told, list) else ()):
+        for key in keys:
+            value = one.get(key) if isinstance(one, dict) else None
+            if isinstance(value, str) and value and first.setdefault((key, value), index) != index:
+                text = f"{value!r} is the {key} of {section}[{first[key, value]}] already"
+                problems.append(Problem(f"{section}[{index}].{key}", text))
+    return problems
 
-    def __init__(self, *places: Path) -> None:
+
+#: Tells why nobody can listen on what is written like ``"udp:127.0.0.1:5060"``, in a sentence; "" where one can.
+Busy = Callable[[str], str]
+
+
+class Files:
+    """What is outside of a configuration: finds the files that it names, loads each application once.
+
+    ``busy`` tells which listeners are taken; without it nobody looks.
+    """
+
+    def __init__(self, *places: Path, busy: Busy | None = None) -> None:
         self._places = places
+        self.busy: Busy = busy if busy is not None else lambda _listener: ""
         self._applications: dict[Path, Application | Error] = {}
 
     def find(self, name: str) -> Path:

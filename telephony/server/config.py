@@ -27,6 +27,7 @@ from telephony.errors import Error
 from telephony.reception import check_match
 from telephony.server.applications import Application, Direction
 from telephony.server.checks import (
+    Busy,
     Check,
     ConfigurationError,
     Files,
@@ -37,6 +38,7 @@ from telephony.server.checks import (
     by,
     in_seconds,
     one_of,
+    repeated,
     truth,
     whole,
     zero_or,
@@ -82,20 +84,43 @@ LATER = {
 }
 
 
-def _listen(value: Any, _files: Files) -> tuple[str, ...]:
+@attrs.frozen
+class _Place:
+    """Where a listener is. TLS is TCP here."""
+
+    datagrams: bool
+    host: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+
+    def meets(self, other: _Place) -> bool:
+        """Tell whether the system gives only one of them out: at an address, or at all of its family."""
+        if (self.datagrams, self.port, self.host.version) != (other.datagrams, other.port, other.host.version):
+            return False
+        return self.port != 0 and (self.host == other.host or self.host.is_unspecified or other.host.is_unspecified)
+
+
+def _listen(value: Any, files: Files) -> tuple[str, ...]:
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list | tuple) or not value:
         raise Refused(f'{value!r} is no list of listeners; write it like ["udp:127.0.0.1:5060"]')
     refused = []
+    places: list[tuple[str, _Place]] = []
     for index, one in enumerate(value):
         try:
-            parse_listener(one)
+            transport, (host, port) = parse_listener(one)
         except Error as error:
             refused.append(Refused(str(error), index))
-        else:
-            if value.index(one) < index:
-                refused.append(Refused(f"{one!r} is listed twice", index))
+            continue
+        if value.index(one) < index:
+            refused.append(Refused(f"{one!r} is listed twice", index))
+            continue
+        place = _Place(transport == "udp", ipaddress.ip_address(host), port)
+        other = next((written for written, taken in places if taken.meets(place)), None)
+        busy = f"{other!r} has that port already" if other is not None else files.busy(one)
+        if busy:
+            refused.append(Refused(f"can't listen on {one}: {busy}", index))
+        places.append((one, place))
     if refused:
         raise ExceptionGroup("listen", refused)
     return tuple(value)
@@ -125,8 +150,10 @@ def _ports(value: Any, _files: Files) -> tuple[int, int]:
 
 def _directory(value: Any, files: Files) -> Path:
     path = files.find(a_name(value, files))
-    if path.exists() and not path.is_dir():
-        raise Refused(f"{path} is a file; give a directory")
+    # What is above it counts, too: the directory is made where it is missing.
+    there = next((one for one in (path, *path.parents) if one.exists()), path)
+    if there.exists() and not there.is_dir():
+        raise Refused(f"{there} is a file; give a directory")
     return path
 
 
@@ -401,8 +428,11 @@ _DEFAULT_PATHS = {"media": {"directory": "media"}, "records": {"file": "records.
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-def load_configuration(path: Path, *, public: bool = False) -> Configuration:
-    """Read a configuration file. Raises `ConfigurationError` with all its mistakes."""
+def load_configuration(path: Path, *, public: bool = False, busy: Busy | None = None) -> Configuration:
+    """Read a configuration file. Raises `ConfigurationError` with all its mistakes.
+
+    ``busy`` tells which listeners are taken: that, too, is a mistake of who is about to listen there.
+    """
     source = str(path)
     try:
         text = path.read_bytes().decode()
@@ -414,7 +444,7 @@ def load_configuration(path: Path, *, public: bool = False) -> Configuration:
         told = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(source, [Problem("", f"is no TOML: {error}")]) from error
-    return _structure(source, told, Files(path.absolute().parent, Path.cwd()), public)
+    return _structure(source, told, Files(path.absolute().parent, Path.cwd(), busy=busy), public)
 
 
 def configuration_of(
@@ -425,6 +455,7 @@ def configuration_of(
     media: str | None = None,
     records: str | None = None,
     public: bool = False,
+    busy: Busy | None = None,
 ) -> Configuration:
     """Make the configuration of a server for one application, which takes every call, with three extra channels.
 
@@ -451,7 +482,7 @@ def configuration_of(
     if records is not None:
         told["records"] = {"file": records}
     try:
-        return _structure("command line", told, Files(Path.cwd()), public)
+        return _structure("command line", told, Files(Path.cwd(), busy=busy), public)
     except ConfigurationError as error:
         problems = [Problem(_option_of(one.where), one.text) for one in error.problems]
         raise ConfigurationError("command line", problems) from None
@@ -475,6 +506,8 @@ def _structure(source: str, told: dict[str, Any], files: Files, public: bool) ->
     trunks = _listed(converter, TrunkSection, told.get("trunk", []), "trunk", problems)
     phones = _listed(converter, PhoneSection, told.get("phone", []), "phone", problems)
     problems += [*trunk_problems(trunks), *phone_problems(phones), *_unknown_trunks(services, trunks)]
+    problems += repeated(told.get("service"), "service", "name", "match")
+    problems += [*repeated(told.get("trunk"), "trunk", "name"), *repeated(told.get("phone"), "phone", "name")]
     known = [*_SECTIONS, "service", "trunk", "phone"]
     for name in told:
         if name in LATER:
@@ -529,11 +562,6 @@ def _services(converter: cattrs.Converter, told: Any, problems: list[Problem]) -
             problems.append(Problem(f"{where}.match", text))
         if direction is Direction.OUTBOUND and service.match is not None:
             problems.append(Problem(f"{where}.match", "an outbound service isn't called; leave match out"))
-        for number, other in enumerate(services):
-            if other.name == service.name:
-                problems.append(Problem(f"{where}.name", f"{service.name!r} is the name of service[{number}] already"))
-            if service.match is not None and other.match == service.match:
-                problems.append(Problem(f"{where}.match", f"{service.match!r} is taken by service {other.name!r}"))
         services.append(service)
     return services
 

@@ -196,7 +196,7 @@ class PhoneSection:
 
 def trunk_problems(trunks: Sequence[TrunkSection | None]) -> list[Problem]:
     """Return what is wrong with trunks that are right key by key; None stands for one that isn't."""
-    problems = _twice("trunk", trunks)
+    problems = []
     for index, one in enumerate(trunks):
         if one is None:
             continue
@@ -212,25 +212,13 @@ def trunk_problems(trunks: Sequence[TrunkSection | None]) -> list[Problem]:
 
 def phone_problems(phones: Sequence[PhoneSection | None]) -> list[Problem]:
     """Return what is wrong with phones that are right key by key."""
-    problems = _twice("phone", phones)
+    problems = []
     for index, one in enumerate(phones):
         if one is not None:
             problems += _passwords(f"phone[{index}]", one)
             if not one.secret:
                 text = "is missing; give password, password_file or password_env"
                 problems.append(Problem(f"phone[{index}].password", text))
-    return problems
-
-
-def _twice(section: str, all_of_them: Sequence[TrunkSection | PhoneSection | None]) -> list[Problem]:
-    problems = []
-    names: dict[str, int] = {}
-    for index, one in enumerate(all_of_them):
-        if one is not None:
-            first = names.setdefault(one.name, index)
-            if first != index:
-                text = f"{one.name!r} is the name of {section}[{first}] already"
-                problems.append(Problem(f"{section}[{index}].name", text))
     return problems
 
 

@@ -67,10 +67,9 @@ class Options(usage.Options):
         self.listen.append(listener)
 
     def postOptions(self) -> None:  # noqa: N802 - Twisted's name
-        """Read and check everything, and try the listeners; a mistake is SystemExit with its sentences."""
+        """Read and check everything, the listeners with it; mistakes are one SystemExit with their sentences."""
         try:
             self.configuration = self._configuration()
-            try_listeners(self.configuration)
         except Error as error:
             raise SystemExit(f"telephony: {error}") from None
 
@@ -86,27 +85,30 @@ class Options(usage.Options):
                 media=self["media"],
                 records=self["records"],
                 public=public,
+                busy=busy,
             )
         for name in ("parameters", "media", "records"):
             if self[name]:
                 raise Error(f"--{name} belongs to --app; with --config write it into the file")
         if self.listen:
             raise Error("--listen belongs to --app; with --config write it into the file, as listen under [sip]")
-        return load_configuration(Path(self["config"]), public=public)
+        return load_configuration(Path(self["config"]), public=public, busy=busy)
 
 
-def try_listeners(configuration: Configuration) -> None:
-    """Bind each listener for a moment: what can't be had is said before the server detaches. Raises `Error`."""
-    for text in configuration.sip.listen:
-        transport, (host, port) = parse_listener(text)
-        kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-        try:
-            with socket.socket(family_of(host), kind) as probe:
-                if transport != "udp":
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((host, port))
-        except OSError as error:
-            raise Error(f"can't listen on {text}: {error.strerror or error}") from error
+def busy(listener: str) -> str:
+    """Bind a listener for a moment; tell why that can't be done, or ""."""
+    transport, (host, port) = parse_listener(listener)
+    family = family_of(host)
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM) as probe:
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            if transport != "udp":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 class TelephonyService(service.Service):
@@ -130,7 +132,7 @@ class TelephonyService(service.Service):
         self.switchboard: Switchboard | None = None
 
     def privilegedStartService(self) -> None:  # noqa: N802 - Twisted's name
-        """Bind the sockets. Raises `Error` when one can't be had."""
+        """Bind the sockets. Raises `Error` when one can't be had, in spite of all that was checked before."""
         from telephony.host import ReactorHost
 
         if self._reactor is None:

@@ -113,7 +113,7 @@ class BadTests(ConfigurationCase):
         found = self.problems(
             '[sip]\nlisten = ["udp:127.0.0.1:5060", "tcp:nowhere:5060", "ws:127.0.0.1:5061"]\nadvertise = "me"\n'
             '[rtp]\nport = "1-2"\n[limits]\nmax_calls = "many"\ncall_seconds = -1\n[medai]\n'
-            '[[service]]\nname = "x"\nmatch = ""\napplication = "nope.py"\nextra_channels = 4\nrefer = "follow"\n'
+            '[[service]]\nname = "x"\nmatch = ""\napplication = "nope.py"\nextra_channels = 4\nrefer = "obey"\n'
         )
         self.assertEqual(
             set(found),
@@ -166,6 +166,14 @@ class BadTests(ConfigurationCase):
         """Two services have different names and different matches; two listeners differ."""
         self.assertEqual(set(self.problems(SERVICE + SERVICE)), {"service[1].name", "service[1].match"})
 
+    def test_listeners_that_meet(self) -> None:
+        """One port of all addresses and of one; the families, and UDP beside TCP, don't meet."""
+        for two in ('"udp:0.0.0.0:5060", "udp:127.0.0.1:5060"', '"tls:[::1]:5060", "tcp:[::]:5060"'):
+            told = self.problems(f"[sip]\nlisten = [{two}]\n", public=True)
+            self.assertIn("has that port already", told["sip.listen[1]"])
+        apart = '"udp:0.0.0.0:5060", "tcp:0.0.0.0:5060", "udp:[::]:5060", "tcp:[::]:5060", "udp:0.0.0.0:5061"'
+        self.assertEqual(len(self.load(f"[sip]\nlisten = [{apart}]\n", public=True).sip.listen), 5)
+
     def test_a_number_to_match(self) -> None:
         """A user part is text, numbers too."""
         told = self.problems('[[service]]\nname = "x"\nmatch = 3300\napplication = "app.py"\n')
@@ -187,6 +195,7 @@ class BadTests(ConfigurationCase):
     def test_media_is_a_file(self) -> None:
         """A directory that is a file, and a record file that is a directory or in none."""
         self.assertIn("media.directory", self.problems('[media]\ndirectory = "app.py"'))
+        self.assertIn("app.py is a file", self.problems('[media]\ndirectory = "app.py/x/y"')["media.directory"])
         self.assertIn("records.file", self.problems('[records]\nfile = "no/such/file"'))
         self.assertIn("records.file", self.problems('[records]\nfile = "."'))
 

@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from telephony.blocking import Telephony, UASCallChannel
 from telephony.runner import ReactorRunner
+from telephony.testing.certificates import issue
 
 from .fakes import write_application
 
@@ -110,6 +111,61 @@ class RefusalTests(SynchronousTestCase):
             taken.bind(("127.0.0.1", 0))
             listener = f"udp:127.0.0.1:{taken.getsockname()[1]}"
             self.assertIn(f"can't listen on {listener}: ", self.twistd("--app", "app.py", "--listen", listener))
+
+    def test_everything(self) -> None:
+        """Issue 4, 7: a wrong key, a trunk without a host, one number twice, a port taken: one report, by key."""
+        import socket
+
+        write_application(self.directory, "app.py", KIND)
+        for name, data in (("server.pem", issue("a").certificate), ("other.key", issue("a").key)):
+            (self.directory / name).write_bytes(data)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            (self.directory / "telephony.toml").write_text(
+                'colour = "red"\n'
+                f'[sip]\nlisten = ["udp:127.0.0.1:{port}", "tls:127.0.0.1:{port}", "tcp:0.0.0.0:{port}"]\n'
+                'domain = ["x"]\nadvertise = "here"\n'
+                '[tls]\ncertificate = "server.pem"\nkey = "other.key"\n'
+                '[limits]\nmax_calls = "many"\n[media]\ndirectory = "app.py/media"\n'
+                '[[trunk]]\nname = "carrier"\nuser = "a"\npassword = "geheim"\n'
+                '[[trunk]]\nname = "carrier"\nhost = "10.0.0.1"\nregister = true\n'
+                '[[phone]]\nname = "bob"\npassword = 4711\n[[phone]]\nname = "bob"\n'
+                '[[service]]\nname = "a"\nmatch = "3300"\napplication = "app.py"\n'
+                '[[service]]\nname = "b"\nmatch = "3300"\napplication = "app.py"\n'
+                '[[service]]\nname = "b"\nmatch = "3300"\napplication = "nope.py"\nextra_channels = "two"\n'
+            )
+            told = self.twistd("--config", "telephony.toml")
+        said = dict(re.findall(r"^  ([^ ]+): (.*)$", told, re.MULTILINE))
+        expected = {
+            "colour": "no such key",
+            "sip.listen[0]": "already in use",
+            "sip.listen[2]": f"'tls:127.0.0.1:{port}' has that port already",
+            "sip.domain": "did you mean 'domains'",
+            "sip.advertise": "an IP address",
+            "tls.key": "was made for another key",
+            "limits.max_calls": "a whole number",
+            "media.directory": "app.py is a file; give a directory",
+            "trunk[0].host": "is missing",
+            "trunk[1].name": "is the name of trunk[0] already",
+            "trunk[1].user": "is missing; register = true",
+            "phone[0].password": "is no password",
+            "phone[1].name": "is the name of phone[0] already",
+            "phone[1].password": "is missing",
+            "service[1].match": "'3300' is the match of service[0] already",
+            "service[2].match": "'3300' is the match of service[0] already",
+            "service[2].name": "'b' is the name of service[1] already",
+            "service[2].application": "nope.py is not there",
+            "service[2].extra_channels": "0 to 3",
+        }
+        self.assertEqual(set(said), set(expected), told)
+        for where, words in expected.items():
+            self.assertIn(words.lower(), said[where].lower(), where)
+        self.assertIn(f"{len(expected)} mistakes", told)
+        self.assertNotIn("geheim", told)
+        self.assertNotIn("4711", told)
+        left = {one.name for one in self.directory.iterdir() if not one.name.startswith("__")}
+        self.assertEqual(left, {"telephony.toml", "app.py", "server.pem", "other.key"})
 
     def test_options(self) -> None:
         """Options that don't go together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -253,7 +254,7 @@ class TrunkTests(LinesCase):
     async def test_outbound_proxy(self) -> None:
         """RFC 3261 8.1.2: requests go to the outbound proxy, named in a Route; REGISTER too."""
         desk = self.phone("desk", auto_answer=0.1)
-        proxy = self.network.registrar("10.0.9.2", {"office": "o-secret"}, challenge=False)
+        proxy = self.network.registrar("10.0.9.2", {"office": "o-secret"}, challenge=False, record_route=False)
         self.carriers.append(proxy)
         carrier = self.carrier(routes={"*": desk.uri})
         self.serve_with(TRUNK + 'outbound_proxy = "10.0.9.2"\n')
@@ -309,6 +310,11 @@ class TrunkTests(LinesCase):
             (details.trunk, details.call_from, details.display_name), ("pbx", "sip:4711@pbx.example", "Ann")
         )
         await ann.hang_up()
+        self.board.lines.trunks["pbx"].section = attrs.evolve(self.board.lines.trunks["pbx"].section, caller_id="from")
+        ann.dial(self.uri("3300"), headers=[("P-Asserted-Identity", "<sip:4711@pbx.example>")])
+        await ann.until("answered")
+        self.assertEqual(self.inbound[1].Details.call_from, ann.call.invite.from_.uri)
+        await ann.hang_up()
         eve = self.phone("eve")
         eve.dial(self.uri("3300"), headers=[("P-Asserted-Identity", "<sip:4711@pbx.example>")])
         await eve.until("ended")
@@ -346,20 +352,20 @@ class PhoneTests(LinesCase):
             await bob.unregister()
 
     async def test_behind_a_nat(self) -> None:
-        """RFC 5626 4.3: a Contact that leads nowhere doesn't matter; the flow does, for INVITE, ACK and BYE."""
+        """RFC 5626 4.3: behind a NAT the Contact leads nowhere; the way it signed in by does, for all that follows."""
         self.serve_with(PHONES)
-        bob = self.phone("bob", auto_answer=0.1)
-        bob.contact = lambda transport: "sip:bob@192.168.99.99:5060"  # type: ignore[method-assign]
-        self.assertEqual(await bob.register(f"sip:{SERVER}", "b-secret"), 200)
+        bob = self.phone("bob", behind=self.nat("symmetric"), auto_answer=0.1)
+        self.assertEqual(await bob.register(f"sip:{SERVER}", "b-secret", keep_alive=20), 200)
         channel = self.exchange.channel()
         self.assertEqual(await channel.call(f"sip:bob@{SERVER}"), State.ANSWERED)
-        self.assertEqual(bob.call.invite.uri, "sip:bob@192.168.99.99:5060")
+        self.assertEqual(bob.call.invite.uri, "sip:bob@192.168.1.1:5060")
         await channel.hang_up()
         await bob.until("ended")
         bob.dial(self.uri("3300"))
         await bob.until("answered")
         await self.inbound[0].hang_up()
         await bob.until("ended")
+        await bob.unregister()
 
     async def test_several_places(self) -> None:
         """RFC 3261 10.3: the place that was refreshed last is called first, the next one when it is silent."""
@@ -388,6 +394,7 @@ class PhoneTests(LinesCase):
         channel = self.exchange.channel()
         self.assertEqual(await channel.call(f"sip:bob@{SERVER}"), State.ANSWERED)
         self.assertEqual((len(bob.calls), len(desk.calls)), (1, 1))
+        self.assertEqual(desk.call.invite.uri, desk.uri)
         await channel.hang_up()
         await desk.until("ended")
 
@@ -451,13 +458,20 @@ class PhoneTests(LinesCase):
     async def test_restart(self) -> None:
         """RFC 7616 3.3: nonces of another life are stale, not wrong: the phone signs in without asking its owner."""
         self.serve_with(PHONES)
-        bob = await self.signed_in("bob")
         phones = self.board.lines.phones
         assert phones is not None
-        phones._authority = auth.Authority(b"another", "telephony")
-        bob.dial(self.uri("3300"))
-        await bob.until("answered")
-        await bob.hang_up()
+        before = auth.Authority(b"another life", "telephony")
+        flow: Any = SimpleNamespace(remote=("10.0.1.1", 5060), local=(SERVER, 5060), transport="UDP", usable=True)
+        for password, stale in (("b-secret", True), ("guess", False)):
+            challenge = Response(401)
+            challenge.add("WWW-Authenticate", before.challenges("10.0.1.1", self.network.clock.seconds())[0])
+            bob = auth.Authentication(auth.Account("bob", password))
+            bob.take(bob.fitting(challenge)[0][0])
+            request = Request("REGISTER", f"sip:{SERVER}")
+            bob.authorize(request, "c")
+            status, headers = phones.register(request, flow)
+            self.assertEqual(status, 401)
+            self.assertEqual(["stale=true" in value for _name, value in headers], [stale, stale])
 
     async def test_public(self) -> None:
         """``api.md`` section 7: who isn't known reaches a public service; a phone that is there is known there too."""

@@ -90,6 +90,52 @@ def trace(call_id: str | None, **options: Any) -> None:
 
 
 @main.command()
+@click.argument("target", metavar="URI")
+@click.option("--user", metavar="NAME", help="Sign in as this user; without it nobody signs in.")
+@click.option("--password", metavar="TEXT", help="The user's password; others on this machine can see it so.")
+@click.option("--password-file", type=_FILE, metavar="FILE", help="A file whose first line is the password.")
+@click.option("--password-env", metavar="NAME", help="The environment variable that has the password.")
+@click.option("--from", "caller", metavar="URI", help="Who calls and signs in; else the user, or the phone itself.")
+@click.option(
+    "--transport",
+    type=click.Choice(["udp", "tcp", "tls"], case_sensitive=False),
+    help="Go on over this; else over what the URI leads to.",
+)
+@click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds that one answer may take.")
+@click.option("--listen", "local", metavar="ADDRESS", help="Speak from this IP address; else from that of the route.")
+@click.option("--also", multiple=True, metavar="ADDRESS", help="Another IP address of the peer's, as for its audio.")
+@click.option("--authorities", type=_FILE, metavar="FILE", help="Believe these certificates (PEM), not the system's.")
+@click.option("--calls/--no-calls", default=True, help="Call the number that the URI names, or don't.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end in place of the lines.")
+def doctor(
+    target: str, password: str | None, password_file: Path | None, password_env: str | None, as_json: bool, **more: Any
+) -> None:
+    """Look at the phone, server or carrier at URI as a strict phone does, and say what is wrong with it.
+
+    It asks over UDP, TCP and TLS, signs in where there is a --user, and calls the number that URI names, once, for
+    about half a minute. The password of --user is asked for where no option gives it. Ends with status 0 when nothing
+    is bad, with 1 when something is, with 2 when what was asked for can't be done.
+    """
+    from telephony.doctor.asked import read_asked, read_secret
+    from telephony.errors import Error
+
+    if sum(one is not None for one in (password, password_file, password_env)) > 1:
+        raise click.UsageError("give one of --password, --password-file and --password-env")
+    try:
+        password = password if password is not None else read_secret(password_file, password_env)
+        if more["user"] and password is None:
+            read_asked(target, password="to come", **more)  # what is wrong is said before anybody has to type
+            password = click.prompt(f"Password of {more['user']}", hide_input=True, err=True)
+        asked = read_asked(target, password=password, **more)
+    except Error as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    from telephony.doctor.command import main as run_doctor
+
+    sys.exit(run_doctor(asked, as_json=as_json))
+
+
+@main.command()
 @click.argument("file", type=_FILE)
 @click.option("--app", type=_FILE, metavar="FILE", help="Run this application, in place of the recording's.")
 @click.option(

@@ -16,11 +16,14 @@ from xml.sax.saxutils import escape
 import attrs
 
 from telephony.call.constants import State
+from telephony.call.referring import Referring, ReferringState
 from telephony.call.states import REFUSED, TABLE, VERBS, Input, legal_states
+from telephony.call.succession import Succession, SuccessionState
 from telephony.call.transfer import Transfer, TransferState
 from telephony.server.drain import Drain, Phase
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.outgoing import OutgoingSession
+from telephony.sip.refer import Referral, ReferralState
 from telephony.sip.registration import Registration, RegistrationState
 from telephony.sip.reliable import ReliableRinging, RingingState
 from telephony.sip.session import SessionState
@@ -201,6 +204,30 @@ def every_machine() -> list[Drawn]:
             RingingState.CLEAR,
             "RFC 3262 3 and 5.",
             "telephony/sip/reliable.py",
+        ),
+        machine(
+            "referring",
+            "A transfer by REFER",
+            Referring,
+            ReferringState.ASKED,
+            "``blind_transfer`` and ``attended_transfer``: RFC 5589 6 and 7.",
+            "telephony/call/referring.py",
+        ),
+        machine(
+            "referral",
+            "A REFER of ours",
+            Referral,
+            ReferralState.ASKED,
+            "RFC 3515 2.4, RFC 6665 4.1.",
+            "telephony/sip/refer.py",
+        ),
+        machine(
+            "succession",
+            "Somebody else in the far end's place",
+            Succession,
+            SuccessionState.BESIDE,
+            "R30 and R31 of ``transfer.md``: who a REFER leads to, and who comes with Replaces (RFC 3891 3).",
+            "telephony/call/succession.py",
         ),
         machine(
             "registration",

@@ -1027,7 +1027,7 @@ async def srtp_on_one_side(s: Race) -> None:
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
 
 
-@race("R30", unbuilt="REFER (RFC 3515) is not built yet: 405 in the place of 603", fails_with="405 != 603")
+@race("R30")
 async def refer(s: Race) -> None:
     """603 unless the application opted in; the transfer goes on."""
     await s.transferred()
@@ -1045,7 +1045,7 @@ def replaces(s: Race) -> str:
     return f"{call.call_id};to-tag={call.invite.from_.tag};from-tag={call.local_tag}"
 
 
-@race("R31", unbuilt="Replaces (RFC 3891) is not built yet: the INVITE is a new call", fails_with="BYE")
+@race("R31")
 async def replaced_by_its_own_phone(s: Race) -> None:
     """B's phone takes the call over in a new leg: accepted, swapped into the join, the old leg gets our BYE."""
     await s.transferred()
@@ -1057,7 +1057,7 @@ async def replaced_by_its_own_phone(s: Race) -> None:
     await s.talk()
 
 
-@race("R31", unbuilt="Replaces (RFC 3891) is not built yet: 420", fails_with=r"420\D+(403|481|400)|(403|481|400)\D+420")
+@race("R31")
 async def replaces_refused(s: Race) -> None:
     """A stranger 403; no match 481; two of them 400; nothing changes for the two that talk."""
     await s.transferred()

@@ -22,6 +22,7 @@ from telephony.call.constants import (
     cause_of_status,
 )
 from telephony.call.holding import HoldVerbs
+from telephony.call.referring import ReferVerbs
 from telephony.call.states import Input
 from telephony.call.transfer import Transfer, TransferInput
 from telephony.call.unbuilt import UnbuiltResources, UnbuiltVerbs
@@ -38,7 +39,7 @@ _RETRIEVED = frozenset({State.ANSWERED, State.IDLE, State.ERROR})
 _IDLE = frozenset({State.IDLE})
 
 
-class CallChannel(HoldVerbs, UnbuiltVerbs, UnbuiltResources):
+class CallChannel(HoldVerbs, ReferVerbs, UnbuiltVerbs, UnbuiltResources):
     """One call at a time, inbound or outbound; its verbs return Deferreds to ``await``.
 
     Every verb fires with the value that ``api.md`` names, or fails with `Error` (wrong state, bad argument; nothing

@@ -29,6 +29,7 @@ from telephony.call.leg import Leg
 from telephony.call.leg_words import Ending, How
 from telephony.call.resources import DTMFDetector, DTMFPlayer, FilePlayer, FileRecorder, Job, TonePlayer
 from telephony.call.states import Input
+from telephony.call.succession import Succession, SuccessionInput, follow
 from telephony.call.transfer import Transfer, TransferInput
 from telephony.call.verbs import Wait
 from telephony.errors import Error, Hangup, RemoteProtocolError
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from telephony.call.exchange import Exchange
     from telephony.call.holding import Hold
     from telephony.call.recorder import CallRecording
+    from telephony.call.referring import Referring
+    from telephony.sip.refer import Referred
 
 
 class ChannelCore(Enumerations):
@@ -75,6 +78,12 @@ class ChannelCore(Enumerations):
         """The transfer that moves this channel's call, while there is one."""
         self.claimed_by: Transfer | None = None
         """The transfer whose target is on this channel, until it is over or the call has been retrieved."""
+        self.refer = "refuse"
+        """What a REFER of the far end gets while it talks to another one, "refuse" or "follow" (R30)."""
+        self.referring: Referring | None = None
+        """The transfer by REFER that is asked of the far end, while there is one."""
+        self.succession: Succession | None = None
+        """The leg that is to take the place of the far end's, while there is one (R30, R31)."""
         self.running_verb: str | None = None
         self.observers: list[Callable[[ChannelCore, State, State], None]] = []
         """Called with the channel, the old and the new state at each step; they must not raise or use verbs."""
@@ -123,7 +132,7 @@ class ChannelCore(Enumerations):
         leg = self._leg = Leg(self._exchange, self)
         self._give(Input.DIAL)
         rules = self.dial_rules
-        if rules is not None and rules.most is not None and self._out() > rules.most:
+        if rules is not None and rules.most is not None and self.calls_out() > rules.most:
             text = f"service {rules.service!r} has {rules.most} calls out, which is max_outbound"
             self._end(Input.GONE, Cause.NOCHANNELS, 0, text)
             return
@@ -151,10 +160,11 @@ class ChannelCore(Enumerations):
         named = bool(call_from.strip()) or bool(self._default_from)
         return lines.number(target, caller if named else None, caller, self.trunk)
 
-    def _out(self) -> int:
-        """Count the calls that this channel's service has out, this one among them."""
-        same = (one for one in self._exchange.channels if one.dial_rules is self.dial_rules)
-        return sum(one._incoming is None for one in same)
+    def calls_out(self) -> int:
+        """Count the calls that this channel's service has out, this one among them; who is called by REFER counts."""
+        same = [one for one in self._exchange.channels if one.dial_rules is self.dial_rules]
+        referred = sum(one.succession is not None and one.succession.referred is not None for one in same)
+        return sum(one._incoming is None for one in same) + referred
 
     def _may_dial(self, target: SipUri) -> bool:
         """Tell whether a redirected call may go there: nowhere that an application could not call itself."""
@@ -261,6 +271,8 @@ class ChannelCore(Enumerations):
             raise Hangup(f"{name}: the call is being hung up")
         if self.claimed_by is not None and one is not Input.HANG_UP and one is not Input.MEDIA:
             raise Error(f"{name} can't be used on the channel a call is being transferred to; only hang_up() can")
+        if self.succession is not None and one not in (Input.HANG_UP, Input.MEDIA, Input.REJECT, Input.RETRIEVE):
+            raise Error(f"{name} can't be used while somebody takes the far end's place; it can in a moment")
         if states.TABLE[self._state][one] is not states.REFUSED:
             return
         if self._state is State.IDLE:
@@ -274,6 +286,8 @@ class ChannelCore(Enumerations):
         if transmits and self.transmitting is not None:
             raise Error(f"{name} can't start: this channel is busy with {self.transmitting}; stop that first")
         assert self._leg is not None
+        if self._leg.endpoint is None:
+            raise Error(f"{name} can't start: the far end has gone, and who takes its place isn't there yet")
         return self._leg
 
     def start_job(self, job: Job) -> None:
@@ -394,8 +408,15 @@ class ChannelCore(Enumerations):
         if self.recording is not None:
             self.recording.add({"channel": self.recording.role(self), "rtp": [received, sent]})
 
+    def leg_referred(self, referred: Referred) -> None:
+        """Take the far end's REFER."""
+        follow(self, referred)
+
     def leg_over(self, ending: Ending) -> None:
         """Take the end of the leg, by the far end or by time."""
+        if self.succession is not None:
+            self.succession.left(ending)
+            return
         transfer_cause = TransferCause.TARGETHANGUP
         if ending.response is not None:
             self.SIP.received_response(ending.response)
@@ -482,6 +503,10 @@ class ChannelCore(Enumerations):
         self.Details.raw_cause, self.Details.raw_reason = status, reason
         self._leaving = False
         self._incoming = None
+        if self.succession is not None:
+            self.succession.feed(SuccessionInput.CALL_OVER)
+        if self.referring is not None:
+            self.referring.hung_up()
         transfer, claim = self.transfer, self.claimed_by
         if transfer is not None:
             transfer.feed(TransferInput.CALLER_OVER)

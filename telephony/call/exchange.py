@@ -22,6 +22,7 @@ from telephony.call.channel import CallChannel
 from telephony.call.core import ChannelCore
 from telephony.call.destination import Lines
 from telephony.call.prompts import Prompts
+from telephony.call.replacing import Replacing
 from telephony.errors import Error, RemoteProtocolError
 from telephony.interfaces import Address, Host
 from telephony.media.clock import MediaClock
@@ -126,6 +127,8 @@ class Exchange:
         self.trusts: Callable[[Session, Message], bool] | None = None
         """Asked whether what a session's peer asserts of itself in a message is to be believed (RFC 3325): nobody is
         trusted without it."""
+        self.replacing = Replacing(self)
+        """Who may take over a call by Replaces (R31)."""
         self.draining = False
         """Whether new calls from outside are refused; those from applications still go out."""
         self.closing = False
@@ -233,6 +236,8 @@ class Exchange:
         return CallChannel(self, default_from)
 
     def _screened(self, request: Request, flow: Flow) -> Screen | Identity | None:
+        if request.has("Replaces") and not self.closing:
+            return self.replacing.screen(request, flow)  # no new call, but another leg of one
         if self.closing or self.draining or len(self.channels) >= self.max_calls:
             return 503, [("Retry-After", RETRY_AFTER)]
         if self.on_call is None:
@@ -240,6 +245,9 @@ class Exchange:
         return None if self.screen is None else self.screen(request, flow)
 
     def _arrived(self, session: IncomingSession) -> None:
+        if session.request.has("Replaces"):
+            self.replacing.arrived(session)
+            return
         channel = CallChannel(self)
         try:
             channel.arrive(session)

@@ -38,6 +38,7 @@ from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
     from telephony.call.exchange import Exchange
+    from telephony.sip.refer import Referred
 
 
 class Leg:
@@ -301,6 +302,16 @@ class Leg:
         """Take a `change` back, of which nothing is heard then; False when it has been sent already."""
         return self.session is not None and self.session.withdraw(change)
 
+    def leave(self, seconds: float) -> None:
+        """Let go of the dialog, which somebody else has taken the place of; the owner hears nothing more.
+
+        The far end may end it itself; after ``seconds`` we do.
+        """
+        session = self.session
+        self._close()
+        if session is not None:
+            session.end_after(seconds)
+
     def silence(self) -> None:
         """Stop the media at once, while the dialog waits for its end (an unacknowledged 2xx)."""
         if self.endpoint is not None:
@@ -399,6 +410,8 @@ class Leg:
             locating.addErrback(lambda _given_up: None)
             locating.cancel()
         if self.session is not None:
+            if self._answered and self.session.dialog is not None:
+                self._exchange.replacing.ended.note(self.session.dialog)
             self.session.observer = None
             self.session = None
         self._release_media()
@@ -601,6 +614,11 @@ class Leg:
         """Take a key that came by INFO."""
         agreed = self.agreed
         self._keys_in.info(key, agreed is not None and EVENT in agreed.receive_payload_types.values())
+
+    def session_referred(self, session: Session, referred: Referred) -> None:
+        """Pass the far end's REFER on."""
+        if self.owner is not None:
+            self.owner.leg_referred(referred)
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         """Take the far end's BYE."""

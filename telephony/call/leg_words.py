@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
 from telephony.sip.message import Response
 from telephony.sip.uri import SipUri
+
+if TYPE_CHECKING:
+    from telephony.sip.refer import Referred
 
 
 class How(Enum):
@@ -77,6 +80,9 @@ class LegOwner(Protocol):
 
     def leg_media_over(self, received: int, sent: int) -> None:
         """The leg's audio has ended, after so many packets of RTP."""
+
+    def leg_referred(self, referred: Referred) -> None:
+        """The far end asks us to call somebody in its place: accept or refuse it at once."""
 
     def leg_over(self, ending: Ending) -> None:
         """The leg is over, its media has stopped."""

@@ -172,6 +172,14 @@ class Transfer(Machine[TransferState, TransferInput]):
         caller.transfer = self
         target.claimed_by = self
 
+    def rejoin(self) -> None:
+        """Let both hear each other as before, now that one of them is somebody else (R30, R31)."""
+        if self.join is not None:
+            self.join.cut()
+            caller, target = self.endpoint(self.caller), self.endpoint(self.target)
+            if caller is not None and target is not None:
+                self.join = Join(caller, target, both=self.state is TransferState.TRANSFERRED)
+
     @staticmethod
     def endpoint(channel: ChannelCore) -> Endpoint | None:
         """Return a channel's media, None when its call is over."""

@@ -16,7 +16,6 @@ from telephony.call.verbs import open_verb
 from telephony.errors import Error
 
 _ROOMS = "conference rooms are not built yet; connect() lets two calls hear each other"
-_REFER = "REFER is not built yet; retrievable_transfer() hands the caller to somebody else and keeps hold of the call"
 
 
 def _refuse(name: str, instead: str) -> NoReturn:
@@ -104,16 +103,6 @@ class UnbuiltVerbs:
     ) -> Deferred[State]:
         """Not built yet: always an `Error`."""
         _refuse("transfer_to_conference_room()", _ROOMS)
-
-    @open_verb
-    def blind_transfer(self, call_to: str, seconds_timeout: float | None = 120) -> Deferred[State]:
-        """Not built yet: always an `Error`."""
-        _refuse("blind_transfer()", _REFER)
-
-    @open_verb
-    def attended_transfer(self, other_call: object, seconds_timeout: float | None = 120) -> Deferred[State]:
-        """Not built yet: always an `Error`."""
-        _refuse("attended_transfer()", _REFER)
 
     @open_verb
     def wait_for_answer_machine(

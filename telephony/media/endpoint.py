@@ -136,6 +136,24 @@ class Endpoint:
         self.rtp.resume()
         self._clock.add(self, self.rtp.ptime)
 
+    def take_over(self, old: Endpoint) -> None:
+        """Go on with what ``old`` plays and who listens to it: this leg has taken the place of that one.
+
+        A join is not taken over: whoever made it makes another one. ``old`` plays and tells nothing any more.
+        """
+        if old._source is not None:
+            self._source, self._finished = old._source, old._finished
+        self._next_tick = (*self._next_tick, *old._next_tick)
+        self._heard, self._said = old._heard or self._heard, old._said or self._said
+        if old._heard is not None:
+            old._heard.buffer.clear()
+        if old._said is not None:
+            old._said.buffer.clear()
+            self.rtp.tap = old._said.buffer.put
+        old._source = old._finished = old._heard = old._said = None
+        old._next_tick = ()
+        old.rtp.tap = None
+
     def stop(self) -> None:
         """Stop everything, at once: source, listeners, join, turns, and the taking of packets. Idempotent.
 

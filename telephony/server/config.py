@@ -227,12 +227,6 @@ def _patterns(value: Any, _files: Files) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _refer(value: Any, _files: Files) -> str:
-    if value == "follow":
-        raise Refused("'follow' is not built yet; what exists: 'refuse'")
-    return str(one_of("refuse")(value, _files))
-
-
 _media_seconds = zero_or(in_seconds(5, 86_400), "calls without audio go on")
 
 
@@ -358,7 +352,7 @@ class Service:
     allow_dial: tuple[str, ...] | None = attrs.field(default=None, metadata=by(_patterns))
     deny_dial: tuple[str, ...] = attrs.field(default=(), metadata=by(_patterns))
     max_outbound: int | None = attrs.field(default=None, metadata=by(whole(0, 100_000)))
-    refer: str = attrs.field(default="refuse", metadata=by(_refer))
+    refer: str = attrs.field(default="refuse", metadata=by(one_of("refuse", "follow")))
     public: bool = attrs.field(default=False, metadata=by(truth))
     trunk: str | None = attrs.field(default=None, metadata=by(a_name))
 

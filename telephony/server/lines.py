@@ -78,6 +78,19 @@ class Lines:
         uri = request.from_.parsed_uri if ask else None
         return self.phones.identify(request, flow, ask=isinstance(uri, SipUri) and self.serves(uri))
 
+    def may_replace(self, session: Session, request: Request, flow: Flow) -> Identity | Answer | bool:
+        """Judge an INVITE that wants to take over a call: from that call's own trunk or phone only (R31).
+
+        A call with somebody who is neither can be taken over from the same address.
+        """
+        known = session.identity
+        if known is None:
+            return session.peer_host == flow.remote[0]
+        caller = self.identify(request, flow, ask=True)
+        if caller is None or isinstance(caller, tuple):
+            return False if caller is None else caller
+        return caller if (caller.kind, caller.name) == (known.kind, known.name) else False
+
     # -- who is called -------------------------------------------------------------------------------------------
 
     def serves(self, uri: SipUri) -> bool:

@@ -69,6 +69,7 @@ class Switchboard:
         """The trunks and phones."""
         exchange.screen = self.screen
         exchange.on_call = self.arrived
+        exchange.replacing.may_replace = self.lines.may_replace
 
     def start(self) -> None:
         """Register trunks; the exchange listens already."""
@@ -139,6 +140,7 @@ class Switchboard:
             one.dial_rules = self._dial_rules[service.name]
         for one in (channel, *channel.ExtraChannel):
             one.trunk = service.trunk
+            one.refer = service.refer
             one.media_timeout = self._configuration.media_timeout(service)
         instance = Instance(
             self.instance_id(),

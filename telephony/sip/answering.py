@@ -25,7 +25,7 @@ Refusal = tuple[int, list[tuple[str, str]]]
 
 ALLOWED = frozenset(ALLOW.split(", "))
 #: Methods that exist, but not here: 405. What isn't known at all is 501.
-KNOWN = frozenset(["REGISTER", "SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"])
+KNOWN = frozenset(["REGISTER", "SUBSCRIBE", "MESSAGE", "PUBLISH"])
 DEFAULT_PORT = 5060
 
 
@@ -44,6 +44,8 @@ def refusal(request: Request, transport: str) -> Refusal | None:
     missing = [tag for tag in request.require if tag not in SUPPORTED]
     if missing:
         return 420, [("Unsupported", ", ".join(missing[:16]))]
+    if method != "INVITE" and request.has("Replaces"):
+        return 400, []  # RFC 3891 3
     if method == "INVITE":
         accepted = request.get_all("Accept")
         if accepted and not _accepts_sdp(accepted):

@@ -36,6 +36,7 @@ class OutgoingSession(Session):
         "_early_byes",
         "_heard",
         "_redirects",
+        "_ringing",
         "_sending",
         "near",
     )
@@ -58,6 +59,8 @@ class OutgoingSession(Session):
         self.near: BindingWays | None = None
         #: The early dialogs that reliable responses have made (RFC 3262).
         self._early = EarlyDialogs(MAX_FORKS)
+        #: The tags of the forks that ring.
+        self._ringing: frozenset[str] = frozenset()
         #: The INVITE under way; ``request`` is what was sent last of it.
         self._sending: Sending | None = None
         #: By To tag: the ACK of a 2xx as it was sent, to be sent again when that 2xx comes again.
@@ -247,7 +250,18 @@ class OutgoingSession(Session):
 
     # Outputs
 
+    @property
+    def peer_host(self) -> str | None:
+        """Where the INVITE went, before the 2xx."""
+        return super().peer_host or (None if self._sending is None else self._sending.flow.remote[0])
+
+    def is_of(self, remote_tag: str) -> bool:
+        """Tell whether this is the tag of a fork that answered, or rings."""
+        return super().is_of(remote_tag) or (self.state is SessionState.PROCEEDING and remote_tag in self._ringing)
+
     def _progress(self, response: Response) -> None:
+        if response.to.tag is not None and len(self._ringing) < MAX_FORKS:
+            self._ringing = self._ringing | {response.to.tag}
         if response.status > 100 and self.observer is not None:
             self.observer.session_progress(self, response)
 

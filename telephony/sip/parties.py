@@ -22,17 +22,18 @@ from telephony.sip.transaction import Transactions
 from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
+    from telephony.sip.refer import Referred
     from telephony.sip.session import Session
 
 Headers = Sequence[tuple[str, str]]
 
 SDP = "application/sdp"
 #: What a user agent of ours takes. A method that isn't here is answered with 405.
-ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE"
+ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY"
 #: How many To tags one INVITE may gather before the rest is dropped: forks cost memory, and peers make them.
 MAX_FORKS = 16
 #: The option tags (RFC 3261 19.2) that we understand.
-SUPPORTED = frozenset(["timer", RELIABLE])
+SUPPORTED = frozenset(["timer", "replaces", RELIABLE])
 
 
 def allows(message: Message, method: str) -> bool:
@@ -111,6 +112,9 @@ class SessionObserver(Protocol):
 
     def session_key(self, session: Session, key: str) -> None:
         """An INFO came that tells of a pressed key, 0-9 A-D * #; it has been answered."""
+
+    def session_referred(self, session: Session, referred: Referred) -> None:
+        """The far end asks us to call somebody (RFC 3515): accept or refuse it at once; 603 for neither."""
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         """The far end sent BYE, which has been answered, or (None) the dialog is known to be dead. Over."""

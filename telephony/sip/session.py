@@ -27,6 +27,7 @@ from telephony.sip.info import read_info
 from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.offers import Offers
 from telephony.sip.parties import ALLOW, SDP, SUPPORTED, Core, Headers, SessionObserver, SessionRefusal, allows
+from telephony.sip.refer import News, References, Referral
 from telephony.sip.reliable import RELIABLE
 from telephony.sip.sending import Sending
 from telephony.sip.session_timer import SessionTimer
@@ -126,6 +127,7 @@ class Session(Machine[SessionState, SessionInput]):
         "observer",
         "offers",
         "peer_updates",
+        "references",
         "request",
     )
 
@@ -156,6 +158,8 @@ class Session(Machine[SessionState, SessionInput]):
         self._session_timer: SessionTimer | None = None
         #: Our own offers, once there was one.
         self.offers: Offers | None = None
+        #: The REFERs within it, once there was one (RFC 3515).
+        self.references: References | None = None
         #: Whether the peer takes UPDATE.
         self.peer_updates = False
 
@@ -168,6 +172,12 @@ class Session(Machine[SessionState, SessionInput]):
     def flows(self) -> list[Flow]:
         """The ways of its dialogs, which connections are kept for."""
         return [dialog.flow for dialog in self._dialogs.values() if dialog.flow is not None]
+
+    @property
+    def peer_host(self) -> str | None:
+        """The IP address that the peer, or the proxy before it, is reached at; None before there is a way."""
+        flow = None if self.dialog is None else self.dialog.flow
+        return None if flow is None else flow.remote[0]
 
     @property
     def over(self) -> bool:
@@ -207,6 +217,22 @@ class Session(Machine[SessionState, SessionInput]):
             self.offers = Offers(self)
         return self.offers.ask(purpose)
 
+    def refer(self, refer_to: str, referred_by: str | None, told: Callable[[News], None]) -> Referral | None:
+        """Ask the peer by REFER to call somebody (RFC 3515 2.4.1); ``told`` hears what becomes of that.
+
+        Returns None, with nothing sent, where there is no dialog to send it in.
+        """
+        return None if self.over else self._refers().send(refer_to, referred_by, told)
+
+    def end_after(self, seconds: float) -> None:
+        """Send BYE in a while, unless the peer sends it first; for one that nobody owns any more."""
+        if not self.over:
+            self._refers().end_after(seconds)
+
+    def is_of(self, remote_tag: str) -> bool:
+        """Tell whether a peer with this tag is or was in a dialog of this session, an early one included."""
+        return remote_tag in self._dialogs or (self.dialog is not None and self.dialog.remote_tag == remote_tag)
+
     def withdraw(self, purpose: object) -> bool:
         """Take a `reoffer` back, of which the observer hears nothing then; False when it has been sent already."""
         return self.offers is not None and self.offers.withdraw(purpose)
@@ -231,6 +257,9 @@ class Session(Machine[SessionState, SessionInput]):
     def abandon(self) -> None:
         """Drop the session without a word to anybody: the user agent is being closed."""
         self.state = SessionState.ENDED
+        references, self.references = self.references, None
+        if references is not None:
+            references.abandon()
         self._stop_all()
         self._handed()
 
@@ -251,8 +280,12 @@ class Session(Machine[SessionState, SessionInput]):
         dialog.remote_cseq = number
         if request.method == "BYE":
             self._take_bye(request, transaction, dialog)
+        elif request.method == "NOTIFY":
+            self._take_notify(request, transaction)
         elif dialog.over:
             self._reply(transaction, request, 481)
+        elif request.method == "REFER":
+            self._refers().came(request, transaction, dialog)
         elif request.method == "INVITE":
             assert isinstance(transaction, InviteServerTransaction)
             self._take_invite(request, transaction, dialog)
@@ -275,9 +308,23 @@ class Session(Machine[SessionState, SessionInput]):
             if dialog is self.dialog:
                 self.feed(SessionInput.FAR_BYE, request)
         elif dialog.remote_tag in self._dialogs:
-            # R9: both sides hang up at once. Ours is on its way, theirs is granted too, once.
-            del self._dialogs[dialog.remote_tag]
+            # R9: both sides hang up at once. Ours is on its way, theirs is granted too, once; a subscription outlives
+            # both, and needs the dialog.
+            if self.references is None:
+                del self._dialogs[dialog.remote_tag]
             self._reply(transaction, request, 200)
+
+    def _take_notify(self, request: Request, transaction: ServerTransaction) -> None:
+        """Answer a NOTIFY, before and after the call's BYE (RFC 3515 2.4.7); without a REFER of ours it is 481."""
+        if self.references is None:
+            self._reply(transaction, request, 481)
+        else:
+            self.references.notified(request, transaction)
+
+    def _refers(self) -> References:
+        if self.references is None:
+            self.references = References(self)
+        return self.references
 
     def _take_prack(self, request: Request, transaction: ServerTransaction) -> None:
         """Take a PRACK: of nothing, unless the INVITE came to us (RFC 3262 3)."""
@@ -285,6 +332,9 @@ class Session(Machine[SessionState, SessionInput]):
 
     def _take_other(self, request: Request, transaction: ServerTransaction) -> None:
         """Answer OPTIONS; answer an INFO (RFC 6086) and pass its key on."""
+        if request.method in ("REFER", "NOTIFY"):  # in an early dialog, which nobody can be referred from here
+            self._reply(transaction, request, 603 if request.method == "REFER" else 481)
+            return
         if request.method != "INFO":
             self._reply(transaction, request, 200, headers=(("Allow", ALLOW), ("Accept", SDP)))
             return
@@ -535,6 +585,14 @@ class Session(Machine[SessionState, SessionInput]):
 
         self.core.reach(dialog, found)
 
+    def keep(self) -> None:
+        """Stay in the user agent's books until `let_go`, whatever happens."""
+        self._live += 1
+
+    def let_go(self) -> None:
+        """Take a `keep` back."""
+        self._transaction_ended()
+
     def _transaction_ended(self) -> None:
         """Count a client transaction that can bring nothing more."""
         self._live -= 1
@@ -571,6 +629,8 @@ class Session(Machine[SessionState, SessionInput]):
         session_timer, self._session_timer = self._session_timer, None
         if session_timer is not None:
             session_timer.stop()
+        if self.references is not None:
+            self.references.session_over()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -611,4 +671,5 @@ class Session(Machine[SessionState, SessionInput]):
     def _dissolve(self) -> None:
         """Leave the user agent's books once nothing can come any more."""
         if self.state is SessionState.ENDED and not self._live:
+            self.references = None  # it holds the session
             self.core.forget(self)

@@ -37,6 +37,7 @@ from telephony.sip.parser import UnparsableMessage
 from telephony.sip.parties import ALLOW, SDP, SUPPORTED, SessionObserver
 from telephony.sip.redirects import Redirects
 from telephony.sip.registrar import BindingWays
+from telephony.sip.replaces import Replaces
 from telephony.sip.session import Session, SessionState
 from telephony.sip.session_timer import SHORTEST
 from telephony.sip.session_timer import refusal as too_brief
@@ -425,7 +426,8 @@ class UserAgent:
                 [("Allow", ALLOW), ("Accept", SDP), ("Supported", ", ".join(sorted(SUPPORTED)))],
             )
         else:
-            self._stateless.refuse(request, back, flow, 481)  # BYE, INFO: only within a dialog
+            # BYE, INFO, NOTIFY: only within a dialog. Nobody is called because a stranger wants it (RFC 3515 5.2).
+            self._stateless.refuse(request, back, flow, 603 if method == "REFER" else 481)
 
     def _take_ack(self, request: Request) -> None:
         session = self._sessions.get((request.call_id, request.to.tag or ""))
@@ -530,6 +532,11 @@ class UserAgent:
     def renewed(self, flow: Flow) -> Flow:
         """Return a flow to the same peer that can be used."""
         return self.listeners.again(flow)
+
+    def dialog_of(self, wanted: Replaces) -> Session | None:
+        """Return the session that a Replaces names, if it has such a dialog (RFC 3891 3)."""
+        session = self._sessions.get((wanted.call_id, wanted.to_tag))
+        return session if session is not None and session.is_of(wanted.remote_tag) else None
 
     def forget(self, session: Session) -> None:
         """Take a session out of the books."""

@@ -22,6 +22,7 @@ from telephony.interfaces import Address, Answer, DatagramReceived, Record, Reco
 from telephony.sip.headers import NameAddr
 from telephony.sip.message import Message, Request, Response, respond
 from telephony.sip.parser import KeepAlive, StreamParser, parse_message
+from telephony.sip.refer import Referred
 from telephony.sip.session import Session
 from telephony.sip.uri import SipUri, parse_uri
 from telephony.sip.user_agent import UserAgent
@@ -355,6 +356,9 @@ class Witness:
     def session_answer_in_prack(self, session: Session, prack: Request) -> bool:
         self.note("answer in prack", session, prack)
         return bool(prack.body)
+
+    def session_referred(self, session: Session, referred: Referred) -> None:
+        self.note("referred", session, referred)
 
     def session_ended(self, session: Session, request: Request | None) -> None:
         self.note("ended", session, request)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from telephony.sip.parties import ALLOW
 from telephony.sip.session import SessionState
 from tests.sip.fakes import ANSWER, BOB, OFFER, Peer, World
 
@@ -30,7 +31,7 @@ class CallTests(SynchronousTestCase):
         self.assertEqual(invite.get("To"), "<sip:bob@192.0.2.2;user=phone>")
         self.assertEqual(invite.get("CSeq"), "1 INVITE")
         self.assertEqual(invite.get("Contact"), "<sip:192.0.2.1:5060>")
-        self.assertEqual(invite.get("Allow"), "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE")
+        self.assertEqual(invite.get("Allow"), ALLOW)
         self.assertEqual((invite.get("X-Trace"), invite.content_type, invite.body), ("7", "application/sdp", OFFER))
         self.assertEqual(invite.fields[0][0], "Via")
         self.assertEqual((session.call_id, session.direction), (invite.call_id, "out"))

@@ -46,11 +46,16 @@ class AnsweringTests(SynchronousTestCase):
 
     def test_methods(self) -> None:
         """RFC 3261 8.2.1, 21.5.2: 405 with Allow for a method of others, 501 for one that nobody knows."""
-        for method in ("REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "REFER", "PUBLISH"):
+        for method in ("REGISTER", "SUBSCRIBE", "MESSAGE", "PUBLISH"):
             answer = self.ask(method)
             self.assertEqual((answer.status, answer.get("Allow")), (405, ALLOW))
         self.assertEqual(self.ask("NEWMETHOD").status, 501)
         self.assertEqual(self.ask("NEWMETHOD", to_tag="x").status, 501)
+
+    def test_refer_outside_of_any_dialog(self) -> None:
+        """RFC 3515 5.2, RFC 6665 4.1.3: nobody is called because a stranger wants it; its NOTIFY is about nothing."""
+        self.assertEqual(self.ask("REFER").status, 603)
+        self.assertEqual(self.ask("NOTIFY").status, 481)
 
     def test_outside_of_any_dialog(self) -> None:
         """RFC 3261 12.2.2, 15.1.2: a BYE, an INFO, a re-INVITE without a dialog are 481; an ACK is dropped."""

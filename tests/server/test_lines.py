@@ -365,6 +365,8 @@ class PhoneTests(LinesCase):
         await bob.until("answered")
         await self.inbound[0].hang_up()
         await bob.until("ended")
+        self.assertEqual([len(bob.got(one)) for one in ("INVITE", "ACK", "BYE")], [1, 1, 2])
+        self.assertEqual((len(bob.sent("BYE")), bob.unacknowledged), (0, 0))
         await bob.unregister()
 
     async def test_several_places(self) -> None:

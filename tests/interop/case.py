@@ -13,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 from twisted.internet import reactor as installed_reactor
@@ -27,6 +27,7 @@ from telephony.codecs.g711 import Pcm
 from telephony.media.detectors import Interval, heard
 
 from .rtp import RtpEnd, free_port, has_ipv6
+from .script import Script
 from .wire import Wire, read_sipp
 
 reactor: Any = installed_reactor
@@ -138,6 +139,12 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         return []
     # A line that is being written has no end yet.
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+class Reached(Protocol):
+    """What SIPp calls, or calls by way of."""
+
+    port: int
 
 
 @attrs.define(eq=False)
@@ -257,22 +264,27 @@ class InteropCase(TestCase):
 
     async def sipp(
         self,
-        scenario: str,
+        scenario: str | Script,
         *,
         transport: str = "udp",
-        server: Server | None = None,
+        server: Reached | None = None,
         service: str = "3300",
         milliseconds: int = 1500,
         payload_type: int = 8,
         frequency: int = 500,
+        events: int = 101,
         keys: dict[str, str] | None = None,
     ) -> SippCall:
         """Run SIPp for one call: from ``server`` with a caller's scenario, else waiting for one.
 
-        ``keys`` are more of the scenario's own.
+        A scenario is the name of a file in ``scenarios``, or a script; ``keys`` are more of its own.
         """
         assert SIPP is not None
         port = free_port(self.interface)
+        if isinstance(scenario, Script):
+            file, scenario = scenario.write(self.directory), scenario.name
+        else:
+            file = HERE / "scenarios" / f"{scenario}.xml"
         name = f"{scenario}-{port}"
         audio = RtpEnd(reactor, payload_type, frequency)
         self.addCleanup(audio.close)
@@ -280,12 +292,12 @@ class InteropCase(TestCase):
         arguments = [SIPP]
         if server is not None:
             arguments += [f"{self.uri_host}:{server.port}", "-s", service]
-        arguments += ["-sf", str(HERE / "scenarios" / f"{scenario}.xml"), "-i", self.interface, "-p", str(port)]
+        arguments += ["-sf", str(file), "-i", self.interface, "-p", str(port)]
         arguments += ["-mi", self.interface]
         arguments += ["-t", {"udp": "u1", "tcp": "t1"}[transport], "-m", "1", "-d", str(milliseconds), "-nostdin"]
         arguments += ["-timeout", "80", "-timeout_error", "-trace_msg", "-message_file", str(log)]
         arguments += ["-trace_err", "-error_file", str(self.directory / f"{name}.errors")]
-        arguments += ["-key", "audio", str(audio.listen(self.interface)), "-key", "formats", f"{payload_type} 101"]
+        arguments += ["-key", "audio", str(audio.listen(self.interface)), "-key", "formats", f"{payload_type} {events}"]
         arguments += [part for name, value in (keys or {}).items() for part in ("-key", name, value)]
         child = self.spawn(f"SIPp {scenario}", arguments)
         if server is None:

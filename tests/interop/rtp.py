@@ -20,6 +20,8 @@ from telephony.testing.sounds import tone
 #: Payload types of RFC 3551.
 NAMES = {0: "PCMU", 8: "PCMA"}
 FRAME = 160
+#: The events of RFC 4733 3.2 in their order.
+EVENTS = "0123456789*#ABCD"
 
 
 class _Ear(DatagramProtocol):
@@ -43,6 +45,8 @@ class RtpEnd:
         self._sound = codec.encode(tone(frequency, level=-9.0))
         self._sending: LoopingCall | None = None
         self._sent = 0
+        self._presses: list[tuple[int, int, bytes]] = []
+        """Packets of keys that are still to be sent: payload type, how many frames after the press, payload."""
         self._ports: list[Any] = []
         self._port: Any = None
         self.source: tuple[str, int] | None = None
@@ -75,13 +79,36 @@ class RtpEnd:
         for port in self._ports:
             await port.stopListening()
 
+    def begin(self, source: tuple[str, int]) -> None:
+        """Begin to send, and take packets from there only; by itself the first packet begins it."""
+        self.source = source
+        self._sending = LoopingCall(self._send)
+        self._sending.clock = self._reactor
+        self._sending.start(0.02)
+
+    def fall_silent(self) -> None:
+        """Send nothing any more."""
+        if self._sending is not None:
+            self._sending.stop()
+
+    def press(self, key: str, payload_type: int, milliseconds: int = 100) -> None:
+        """Press a key: telephone events (RFC 4733 2.5) in the place of the tone, the last of them three times."""
+        steps = range(1, milliseconds // 20 + 1)
+        told = [(step * FRAME, False) for step in steps] + [(steps[-1] * FRAME, True)] * 3
+        for number, (duration, end) in enumerate(told):
+            kind = payload_type | (0x80 if not number else 0)
+            event = struct.pack("!BBH", EVENTS.index(key), 0x80 * end | 10, duration)
+            self._presses.append((kind, number, event))
+
+    def pressed(self, payload_type: int) -> str:
+        """Return the keys that came as telephone events with that payload type, each press once."""
+        presses = {stamp: data[0] for kind, _, stamp, _, data in self.packets if kind == payload_type}
+        return "".join(EVENTS[presses[stamp]] for stamp in sorted(presses))
+
     def take(self, datagram: bytes, addr: tuple[str, int]) -> None:
         """Take a packet; the first one says where to send."""
         if self.source is None:
-            self.source = addr[:2]
-            self._sending = LoopingCall(self._send)
-            self._sending.clock = self._reactor
-            self._sending.start(0.02)
+            self.begin(addr[:2])
         if addr[:2] != self.source:
             self.strangers += 1
             return
@@ -90,8 +117,12 @@ class RtpEnd:
 
     def _send(self) -> None:
         start = self._sent * FRAME % len(self._sound)
-        header = struct.pack("!BBHII", 0x80, self.payload_type, self._sent & 0xFFFF, self._sent * FRAME, 0x5EED)
-        self._port.write(header + self._sound[start : start + FRAME], self.source)
+        kind, behind, payload = self.payload_type, 0, self._sound[start : start + FRAME]
+        if self._presses:
+            # All packets of a press have the time of its beginning.
+            kind, behind, payload = self._presses.pop(0)
+        header = struct.pack("!BBHII", 0x80, kind, self._sent & 0xFFFF, (self._sent - behind) * FRAME, 0x5EED)
+        self._port.write(header + payload, self.source)
         self._sent += 1
 
     @property

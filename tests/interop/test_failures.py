@@ -19,6 +19,7 @@ from .case import (
     EXAMPLES,
     HEARS_GOODBYE,
     HEARS_RINGBACK,
+    HERE,
     NO_SIPP,
     RINGBACK,
     InteropCase,
@@ -27,10 +28,12 @@ from .case import (
     Step,
 )
 from .rtp import free_port
+from .script import Script, sdp
 from .wire import Message, Wire
 
 reactor: Any = installed_reactor
 
+TALKS = HERE / "applications" / "talks.py"
 #: A caller who stays until the goodbye is over.
 STAYS = ("> INVITE", "< 100 INVITE", "< 200 INVITE", "> ACK", "< BYE", "> 200 BYE")
 #: A caller who hangs up.
@@ -145,8 +148,13 @@ class RefusalTests(FailureCase):
 class UnreachableTests(FailureCase):
     """Targets that say nothing at all."""
 
-    async def reach_nobody(self, seconds_timeout: float) -> tuple[Server, list[SippCall], Deaf]:
-        """Let two callers be transferred over UDP: one to a target that says nothing, one to a port nobody has."""
+    async def reach_nobody(
+        self, seconds_timeout: float, beside: Script | None = None
+    ) -> tuple[Server, list[SippCall], Deaf]:
+        """Let two callers be transferred over UDP: one to a target that says nothing, one to a port nobody has.
+
+        ``beside`` is another caller, of a service that talks.
+        """
         deaf = Deaf()
         listening = reactor.listenUDP(0, deaf, interface=self.interface)
         self.addCleanup(listening.stopListening)
@@ -159,11 +167,13 @@ class UnreachableTests(FailureCase):
                 f"parameters = '{self.parameters(f'sip:3301@127.0.0.1:{port}', seconds_timeout, outcome=name)}'\n"
                 for name, port in targets.items()
             )
+            + f"[[service]]\nname = 'talks'\nmatch = 'talks'\napplication = '{TALKS}'\nparameters = '30'\n"
         )
         server = await self.serve("--config", str(config))
         callers = [await self.sipp("caller", server=server, service=name) for name in targets]
-        await self.well_ended(*callers)
-        await self.stopped(server, records=2)
+        others = [] if beside is None else [await self.sipp(beside, server=server, service="talks")]
+        await self.well_ended(*callers, *others)
+        await self.stopped(server, records=2 + len(others))
         return server, callers, deaf
 
     def assert_invites(self, deaf: Deaf, least: int, most: int) -> None:
@@ -182,8 +192,12 @@ class UnreachableTests(FailureCase):
         self.assert_invites(deaf, 3, 7)
 
     async def test_timer_b(self) -> None:
-        """R5: FAIL after timer B, 64*T1 = 32 s, when the limit is beyond it; seven INVITEs were sent (17.1.1.2)."""
-        server, callers, deaf = await self.reach_nobody(60)
+        """R5: FAIL after timer B, 64*T1 = 32 s, when the limit is beyond it; seven INVITEs were sent (17.1.1.2).
+
+        R35, which takes as long: a caller that never acknowledges its 200 gets a BYE.
+        """
+        silent = Script("never_acks").invites(body=sdp()).gets(100, optional=True).gets(200)
+        server, callers, deaf = await self.reach_nobody(60, silent.gets("BYE", seconds=50).says(200))
         for name, caller in zip(("deaf", "closed"), callers, strict=True):
             step = server.steps(name)["transfer"]
             self.assert_failed(step, "FAIL", "NOANSWER", (0, step.raw_reason))

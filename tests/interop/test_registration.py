@@ -14,18 +14,15 @@ from .case import (
     HEARS_GOODBYE,
     HEARS_GREETING,
     HEARS_RINGBACK,
-    KAMAILIO,
     NO_BARESIP,
     NO_KAMAILIO,
     NO_SIPP,
     RINGBACK,
-    Child,
     InteropCase,
     Server,
-    bound,
     tone_of,
 )
-from .rtp import free_port
+from .kamailio import Kamailio, KamailioCase
 
 HERE = Path(__file__).parent
 EXAMPLE = EXAMPLES / "retrievable_transfer.py"
@@ -41,23 +38,6 @@ class LinesCase(InteropCase):
         service = f'[[service]]\nname = "reception"\nmatch = "{match}"\napplication = "{EXAMPLE}"\n'
         config.write_text(f'{text}\n{MEDIA}{service}parameters = "{parameters}"\n')
         return await self.serve("--config", str(config))
-
-
-class Kamailio:
-    """A running Kamailio."""
-
-    def __init__(self, child: Child, port: int) -> None:
-        self.child = child
-        self.port = port
-
-    @property
-    def address(self) -> str:
-        """Where it listens."""
-        return f"127.0.0.1:{self.port}"
-
-    def said(self, words: str) -> int:
-        """Count the lines of its log with these words."""
-        return sum(words in line for line in self.child.output.splitlines())
 
 
 class TalkCase(LinesCase, BaresipCase):
@@ -77,27 +57,10 @@ class TalkCase(LinesCase, BaresipCase):
         self.assert_heard(caller.recorded, HEARS_GREETING, HEARS_RINGBACK, tone_of(700), HEARS_GOODBYE)
 
 
-class KamailioCase(TalkCase):
+class CarrierCase(TalkCase, KamailioCase):
     """Kamailio as the carrier."""
 
     skip = NO_KAMAILIO
-
-    async def kamailio(self, algorithm: str = "MD5") -> Kamailio:
-        """Start Kamailio with UDP and TCP on a port of its own."""
-        assert KAMAILIO is not None
-        port = free_port(self.interface)
-        directory = self.directory / "kamailio"
-        directory.mkdir()
-        child = self.spawn(
-            "kamailio",
-            [
-                *(KAMAILIO, "-f", str(HERE / "kamailio.cfg"), "-DD", "-E", "-A", f'ALGORITHM="{algorithm}"'),
-                *("-m", "16", "-M", "4", "-l", f"udp:127.0.0.1:{port}", "-l", f"tcp:127.0.0.1:{port}"),
-                *("-Y", str(directory), "-w", str(directory), "-P", str(directory / "pid")),
-            ],
-        )
-        await self.until(lambda: bound("udp", port) and bound("tcp", port), "Kamailio listens")
-        return Kamailio(child, port)
 
     def trunk(self, kamailio: Kamailio, password: str = "office-secret", transport: str = "udp") -> str:
         """Return the configuration of a trunk that registers at Kamailio."""
@@ -107,7 +70,7 @@ class KamailioCase(TalkCase):
         )
 
 
-class RegistrationTests(KamailioCase):
+class RegistrationTests(CarrierCase):
     """REGISTER at Kamailio."""
 
     async def test_registers(self) -> None:
@@ -134,7 +97,7 @@ class RegistrationTests(KamailioCase):
         await self.stopped(server, records=0)
 
 
-class CarrierTests(KamailioCase):
+class CarrierTests(CarrierCase):
     """Calls by Kamailio, which stays in their way."""
 
     skip = NO_KAMAILIO or NO_BARESIP

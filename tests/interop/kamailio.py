@@ -15,9 +15,6 @@ _MODULES = [
     *Path("/usr").glob("lib/*/kamailio/modules/tls.so"),
     *Path("/usr/local").glob("lib*/kamailio/modules/tls.so"),
 ]
-    *Path("/usr").glob("lib/*/kamailio/modules/tls.so"),
-    *Path("/usr/local").glob("lib*/kamailio/modules/tls.so"),
-]
 NO_KAMAILIO_TLS = None if _MODULES else "Kamailio has no tls.so (Debian: kamailio-tls-modules)"
 
 

@@ -10,8 +10,9 @@ import attrs
 
 from telephony.errors import RemoteProtocolError
 from telephony.sip.flow import Flow
-from telephony.sip.headers import NameAddr
+from telephony.sip.headers import NameAddr, Via
 from telephony.sip.message import Message, Request, Response
+from telephony.sip.nat import is_behind
 from telephony.sip.targets import Target
 from telephony.sip.uri import SipUri
 
@@ -26,11 +27,14 @@ class Dialog:
     values as text, the next hop first. ``remote_target`` is a URI as text. ``remote_cseq`` is None until the peer has
     sent a request. ``secure`` is for ``sips:`` (12.1.1). ``over`` is set with the first BYE, ours or theirs.
 
-    ``flow`` is the way the INVITE took, ``stays`` whether further requests take it too while it is usable; ``target``
-    is where the next hop's name led to, None before it was looked up, and ``others`` where it leads to besides.
+    ``flow`` is the way the INVITE took, or, of a peer behind a NAT, the one it was heard from last; ``stays`` and
+    ``behind_nat`` say why further requests take it too (`way`). ``target`` is where the next hop's name led to, None
+    before it was looked up, and ``others`` where it leads to besides.
     """
 
     __slots__ = (
+        "_came_by",
+        "behind_nat",
         "call_id",
         "flow",
         "local",
@@ -72,6 +76,9 @@ class Dialog:
         self.over = False
         self.flow: Flow | None = None
         self.stays = False
+        self.behind_nat = False
+        #: The way that the peer's last message with a say in this came by.
+        self._came_by: Flow | None = None
         self.target: Target | None = None
         self.others: tuple[Target, ...] = ()
         #: The URI that leads to the next hop, and whether that hop routes loosely (RFC 3261 12.2.1.1, 16.12.1).
@@ -169,8 +176,41 @@ class Dialog:
         request.set("CSeq", f"{cseq} {method}")
         return request
 
-    def refresh(self, message: Message) -> None:
-        """Take the target of a target refresh request, or of the 2xx to ours (RFC 3261 12.2.1.2, 12.2.2)."""
+    @property
+    def way(self) -> Flow | None:
+        """The flow that requests take wherever the next hop's URI leads; None when that is to be followed."""
+        flow = self.flow
+        return flow if flow is not None and (self.stays or self.behind_nat) and flow.usable else None
+
+    def heard(self, message: Message, flow: Flow) -> None:
+        """Take note of the way by which a message of the peer's came: a request in order, or what made the dialog.
+
+        Where it shows a peer behind a NAT (`telephony.sip.nat`) that way is taken by the dialog's requests from now
+        on, with the Contact in the Request-URI as ever (RFC 3261 12.2.1.1): what is sent to the Contact would not
+        arrive (RFC 5626 3.1 says so of registrations). Where it doesn't, nothing changes: phones learn their outside
+        address in mid-call, and begin to write it into their Vias, while the Contact that counts is still the old one.
+        A route set is followed, always: the next hop is a proxy then, which knows better where the peer is.
+
+        A peer whose NAT has forgotten it is followed so to its new port. That gives no more power to whoever knows the
+        Call-ID, both tags and the CSeq, all of which a request needs to get here (a repeated or overtaken one was
+        refused before): by the same knowledge a re-INVITE moves the call to a Contact of its own, and a BYE ends it.
+        Only from TLS to what is not TLS nobody is followed.
+        """
+        self._came_by = flow
+        if not self.route_set and is_behind(_via(message), self.next_hop, flow):
+            self._follow(flow)
+
+    def _follow(self, flow: Flow) -> None:
+        if self.flow is not None and self.flow.transport == "TLS" and flow.transport != "TLS":
+            return
+        self.flow = flow
+        self.behind_nat = True
+
+    def refresh(self, message: Message, flow: Flow | None = None) -> None:
+        """Take the target of a target refresh request, or of the 2xx to ours (RFC 3261 12.2.1.2, 12.2.2).
+
+        Whether it is behind a NAT is judged anew. ``flow`` is the way our request took, for a 2xx.
+        """
         contact = _usable_contact(message)
         if contact is not None and contact.uri != self.remote_target:
             self.remote_target = contact.uri
@@ -179,6 +219,15 @@ class Dialog:
                 self._keep_secure()
                 self.target = None
                 self.others = ()
+                self.behind_nat = False
+                came_by = flow or self._came_by
+                if came_by is not None:
+                    self.heard(message, came_by)
+
+
+def _via(message: Message) -> Via | None:
+    """Return the topmost Via of a request; that of a response is our own."""
+    return message.via if isinstance(message, Request) else None
 
 
 def _sip(address: NameAddr) -> SipUri:

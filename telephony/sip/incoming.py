@@ -51,6 +51,7 @@ class IncomingSession(Session):
         #: Whether the one that waits for its PRACK holds our offer.
         self._offered = False
         dialog.flow = flow
+        dialog.heard(request, flow)
         # The peer at the other end of a connection is the dialog's next hop, and often can't be reached in another way.
         # Behind a proxy that doesn't stay in the dialog it isn't the next hop.
         dialog.stays = flow.reliable and bool(dialog.route_set or len(request.vias) == 1)

@@ -243,7 +243,7 @@ class Attempt:
         session = self._session
         if status < 300:
             if self.method == "UPDATE" and session.dialog is not None:
-                session.dialog.refresh(response)
+                session.dialog.refresh(response, self._sending.flow if self._sending is not None else None)
             if session.offers is not None:
                 session.offers.succeeded(self, response)
         elif status in (408, 481):
@@ -308,7 +308,7 @@ class Attempt:
             return
         if dialog is None or sending is None or self._done:
             return  # its ACK waits for a name to be looked up
-        dialog.refresh(response)
+        dialog.refresh(response, sending.flow)
         ack = dialog.request("ACK", response.cseq.number)
         for name in ("Authorization", "Proxy-Authorization"):
             for value in sending.request.get_all(name):  # RFC 3261 22.1: the same as the INVITE had

@@ -155,14 +155,21 @@ class OutgoingSession(Session):
             if dialog is None:
                 self.core.counters["reliable_dropped"] += 1
                 return
+            self._lead(dialog, response)
             self._send_prack(dialog, RAck(number, response.cseq.number, "INVITE"))
         self.feed(SessionInput.PROGRESS, response)
 
+    def _lead(self, dialog: Dialog, response: Response) -> None:
+        """Let a new dialog know which way its INVITE took, and whether its own requests must take it too."""
+        assert self._sending is not None
+        dialog.flow = flow = self._sending.flow
+        dialog.stays = self.near is not None
+        if response.via.branch == self.request.via.branch:
+            # Of a target that was given up meanwhile (R5) this is not the way.
+            dialog.heard(response, flow)
+
     def _send_prack(self, dialog: Dialog, rack: RAck) -> None:
         """Acknowledge a reliable response in its early dialog. What answers the PRACK changes nothing for us."""
-        assert self._sending is not None
-        dialog.flow = self._sending.flow
-        dialog.stays = self.near is not None
         prack = dialog.request("PRACK")
         prack.set("RAck", str(rack))
         if self.core.product:
@@ -296,9 +303,7 @@ class OutgoingSession(Session):
         dialog = Dialog.of_caller(self.request, response)
         self._early.confirm(dialog)
         self._dialogs[dialog.remote_tag] = dialog
-        assert self._sending is not None
-        dialog.flow = self._sending.flow
-        dialog.stays = self.near is not None
+        self._lead(dialog, response)
         ack = dialog.request("ACK", response.cseq.number)
         copy_credentials(self.request, ack)
 

@@ -265,8 +265,8 @@ class Session(Machine[SessionState, SessionInput]):
 
     # What comes within a dialog
 
-    def take(self, request: Request, key: Hashable, back: WayBack) -> None:
-        """Take a request, other than ACK and CANCEL, that has our tag."""
+    def take(self, request: Request, key: Hashable, back: WayBack, flow: Flow) -> None:
+        """Take a request, other than ACK and CANCEL, that has our tag; it came by ``flow``."""
         transaction = self.core.transactions.accept(request, key, back)
         dialog = self._dialogs.get(request.from_.tag or "")
         if dialog is None:
@@ -278,6 +278,7 @@ class Session(Machine[SessionState, SessionInput]):
             self._reply(transaction, request, 500, headers=(("Retry-After", self._a_moment()),))
             return
         dialog.remote_cseq = number
+        dialog.heard(request, flow)
         if request.method == "BYE":
             self._take_bye(request, transaction, dialog)
         elif request.method == "NOTIFY":

@@ -414,7 +414,7 @@ class UserAgent:
             if session is None:
                 self._stateless.refuse(request, back, flow, 481)
             else:
-                session.take(request, key, back)
+                session.take(request, key, back, flow)
         elif method == "INVITE":
             self._take_invite(request, key, back, flow)
         elif method == "OPTIONS":

@@ -165,10 +165,11 @@ class WayFinder:
 
     def reach(self, dialog: Dialog, found: Found) -> None:
         """Find the way to a dialog's next hop; see `session.Core.reach`."""
-        flow = dialog.flow
-        if dialog.stays and flow is not None and flow.usable:
-            found(flow, "")
+        way = dialog.way
+        if way is not None:
+            found(way, "")
             return
+        flow = dialog.flow
         waiting = self.waiting.get(dialog)
         if waiting is not None:
             waiting.append(found)
@@ -194,7 +195,7 @@ class WayFinder:
 
     def elsewhere(self, dialog: Dialog) -> Ways | None:
         """Return the ways that are left for a request to a dialog's next hop, when the one it takes is of no use."""
-        if dialog.target is None or not dialog.others:
+        if dialog.way is not None or dialog.target is None or not dialog.others:
             return None
         return DialogWays(dialog, dialog.target, self.down, self._flow_to)
 

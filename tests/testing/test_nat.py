@@ -169,7 +169,7 @@ class TcpTests(NatCase):
 class CallTests(CallTestCase):
     """Issue 3, "NAT with rebinding"; RFC 3581, and RTP that goes back to where it comes from."""
 
-    async def talks(self, **settings: Any) -> None:
+    async def talks(self, transport: str = "udp", **settings: Any) -> None:
         """Alice calls from behind a NAT and is put through to bob: they hear each other."""
 
         async def main(channel: CallChannel) -> None:
@@ -185,7 +185,7 @@ class CallTests(CallTestCase):
         bob = self.bob
         self.alice.says(tone(1000))
         bob.says(tone(600))
-        self.alice.dial(self.uri("100"))
+        self.alice.dial(self.uri("100", transport))
         await self.alice.until("answered")
         await self.both_hear()
 
@@ -229,10 +229,60 @@ class CallTests(CallTestCase):
         await self.alice.until("ended")
         self.assertEqual(self.alice.call.ended_by, "far")
 
-    test_far_end_hangs_up.todo = (  # type: ignore[attr-defined]
-        ["telephony.testing.clock.NeverHappened"],
-        "the server sends requests in the dialog to a Contact that only the NAT's inside can reach",
-    )
+    async def test_far_end_hangs_up_over_tcp(self) -> None:
+        """RFC 3261 12.2.1.1: the same by the connection that alice has opened."""
+        await self.talks(transport="tcp")
+        self.assertIn("192.168.1.1:5060", self.alice.sent("INVITE")[0].get("Contact") or "")
+        self.channel.hang_up()
+        await self.alice.until("ended")
+        self.assertEqual(self.alice.call.ended_by, "far")
+
+    async def test_signalling_moves(self) -> None:
+        """RFC 4787 4.3: once the NAT has given alice another port, her next request in the dialog tells us."""
+        await self.talks(kind="symmetric")
+        self.assertGreater(self.behind.rebind("192.168.1.1", 5060), 0)
+        self.assertEqual(await self.alice.call.refresh(), 200)
+        self.channel.hang_up()
+        await self.alice.until("ended")
+        self.assertEqual(self.alice.call.ended_by, "far")
+
+    async def calls_behind(self) -> None:
+        """Put alice through to bob, who is behind a NAT that lets everybody in, and has opened it."""
+        office = self.registrar({"bob": "secret"})
+
+        async def main(channel: CallChannel) -> None:
+            self.channel = channel
+            await channel.answer()
+            TonePlayer(channel)
+            ip, port = self.behind.outside("192.168.1.2", 5060)[0]
+            await channel.retrievable_transfer(self.exchange.channel(), f"sip:bob@{ip}:{port}")
+            await channel.wait_for_idle(7200)
+
+        self.serve(main)
+        self.behind = self.nat("full-cone")
+        self.alice, self.bob = self.phone("alice"), self.phone("bob", behind=self.behind)
+        self.assertEqual(await self.bob.register(office.uri, "secret", keep_alive=20.0), 200)
+        self.alice.dial(self.uri("100"))
+        await self.bob.until("incoming")
+
+    async def test_target(self) -> None:
+        """RFC 3261 13.2.2.4, 15: the ACK of bob's 200 and our BYE get to him behind his NAT."""
+        await self.calls_behind()
+        self.bob.answer()
+        await self.alice.until("answered")
+        await self.pause(40.0)
+        self.assertTrue(self.bob.call.alive)
+        self.assertEqual(len(self.bob.got("ACK")), 1)
+        self.assertEqual(await self.alice.hang_up(), 200)
+        await self.bob.until("ended")
+        self.assertEqual(self.bob.call.ended_by, "far")
+
+    async def test_target_is_cancelled(self) -> None:
+        """RFC 3261 9.1: the CANCEL of a call that bob doesn't take gets to him, too."""
+        await self.calls_behind()
+        await self.alice.hang_up()
+        await self.bob.until("ended")
+        self.assertEqual((self.bob.call.answered, self.bob.call.ended_by), (False, "far"))
 
     async def test_rtp_moves(self) -> None:
         """transfer.md R22: a call survives rebindings of its RTP, at moments drawn by the seed."""

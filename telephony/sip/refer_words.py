@@ -77,8 +77,8 @@ def read_refer(request: Request) -> ReferTo:
 
 def check_readable(referred_by: str) -> None:
     """Raise `RemoteProtocolError` (400) for a Referred-By that is no address, or can't be written again."""
-    # What belongs to the field stands behind the brackets; without any, it could be the URI's or the field's.
-    parse_name_addr(referred_by)
+    if isinstance(parse_name_addr(referred_by).parsed_uri, OtherUri):
+        raise RemoteProtocolError("Referred-By: nobody can be called by that")
     try:
         check_writable(referred_by)
     except ValueError as error:

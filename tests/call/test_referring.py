@@ -307,7 +307,7 @@ class BlindTests(ReferScene):
         self.run_until(channel.hold(), 5)
         self.failureResultOf(channel.blind_transfer(self.bob.uri), Error)
         self.run_until(channel.resume(), 5)
-        self.write("music.wav", tone(700, 2.0))
+        self.write("music.wav", tone(700, seconds=2.0))
         channel.FilePlayer.start("music.wav")
         self.advance(0.1)
         failure = self.failureResultOf(channel.blind_transfer(self.bob.uri), Error)

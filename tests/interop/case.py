@@ -46,9 +46,11 @@ SIPP = shutil.which("sipp")
 BARESIP = shutil.which("baresip")
 #: Debian has it where only root looks.
 KAMAILIO = shutil.which("kamailio") or shutil.which("kamailio", path="/usr/sbin:/usr/local/sbin")
+SIPSAK = shutil.which("sipsak")
 NO_SIPP = None if SIPP else "SIPp is not installed (Debian: sip-tester)"
 NO_IPV6 = None if has_ipv6() else "this machine has no IPv6 loopback address"
 NO_KAMAILIO = None if KAMAILIO else "Kamailio is not installed"
+NO_SIPSAK = None if SIPSAK else "sipsak is not installed"
 NO_BARESIP = None if BARESIP else "baresip is not installed"
 
 

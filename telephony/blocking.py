@@ -324,8 +324,9 @@ class Telephony:
 
     ``listen`` is one listener or several, ``"udp:127.0.0.1:5080"``, ``"tcp:[::1]:5060"``; port 0 takes a free one, and
     `listening` tells which. ``tls`` is the certificate of ``"tls:…"`` listeners and ``sips:`` calls, ``srtp`` what
-    becomes of SRTP (see `telephony.call.exchange.Exchange`). All phones of a process share one reactor, which runs in a thread of its own; making one
-    starts it. Raises `Error` when it can't listen. Leaving the ``with`` block, or `close`, releases every call.
+    becomes of SRTP (see `telephony.call.exchange.Exchange`). All phones of a process share one reactor, which runs in a
+    thread of its own; making one starts it. Raises `Error` when it can't listen. Leaving the ``with`` block, or
+    `close`, releases every call.
     """
 
     def __init__(

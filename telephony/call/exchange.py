@@ -55,8 +55,9 @@ class Exchange:
     """A phone system on one host. ``host`` is a ReactorHost, or a simulated one under test.
 
     ``call_seconds`` limits the length of a connected call (None: no limit), ``max_calls`` the channels in use at once.
-    ``media_timeout`` is for how many seconds a call may be without RTP and RTCP (R32; None: for ever); ``session_expires``
-    and ``min_se`` are the session timer that is asked for (0: none) and the shortest that is taken (RFC 4028).
+    ``media_timeout`` is for how many seconds a call may be without RTP and RTCP (R32; None: for ever).
+    ``session_expires`` and ``min_se`` are the session timer that is asked for (0: none) and the shortest that is taken
+    (RFC 4028).
     ``reliable_early_media``: early media goes to callers that can do it with a description they have to acknowledge
     (RFC 3262); to those that require it, everything does.
 
@@ -327,7 +328,7 @@ class Exchange:
         return self.user_agent.listeners.advertised(address, remote)
 
     def securing(self, secure: bool) -> Securing:
-        """Return what becomes of SRTP on a leg; ``secure`` tells whether its signalling is TLS, which hides the keys."""
+        """Return what becomes of SRTP on a leg; ``secure`` tells whether its signalling is TLS, and hides the keys."""
         if self.srtp == "never":
             return Securing.REFUSED
         if self.srtp == "always":

@@ -1,4 +1,4 @@
-"""Transfers by REFER: the far end is asked to call somebody else, and our call with it ends when it has (RFC 5589 6, 7).
+"""Transfers by REFER: the far end is asked to call somebody else; our call with it ends when it has (RFC 5589 6, 7).
 
 Owns: the verbs ``blind_transfer`` and ``attended_transfer`` of ``api.md`` section 4, and one such transfer as a table:
 what each outcome means for the channel, and for the transfer's cause (written once, I8). Must not know how a REFER is

@@ -77,7 +77,8 @@ class Endpoint:
 
     ``on_digit`` is called with each key that was pressed there, once. ``on_first_packet`` is called once with the
     next packet of audio that is accepted, and then forgotten. ``on_timeout`` is called, once, when for
-    ``media_timeout`` seconds neither RTP nor RTCP has come although the peer should send (None: never; R32). `watch` sets it.
+    ``media_timeout`` seconds neither RTP nor RTCP has come although the peer should send (None: never; R32); `watch`
+    sets it.
     """
 
     __slots__ = (
@@ -173,7 +174,7 @@ class Endpoint:
         self.rtp.tap = None
 
     def watch(self, seconds: float | None, timed_out: Callable[[], None]) -> None:
-        """Begin the media timer, from now on: ``timed_out`` is called after so many seconds of nothing (None: never)."""
+        """Begin the media timer, from now on: ``timed_out`` is called after so many silent seconds (None: never)."""
         self.media_timeout = seconds
         self.on_timeout = timed_out if seconds is not None else None
         self.rtp.heard()

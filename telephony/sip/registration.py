@@ -96,8 +96,9 @@ class Registration(Machine[RegistrationState, RegistrationInput]):
     """One address of ours at one registrar.
 
     ``address`` is the address of record, ``registrar`` the domain's URI, ``routes`` are Route values as text, the first
-    of which is where it goes. With ``keep_alive`` the way to it is kept open, every so many seconds. ``on_change`` is called with a sentence each time something happened that a person wants
-    to know. ``peer`` is the IP address of the registrar that took the last REGISTER, None while we aren't registered.
+    of which is where it goes. With ``keep_alive`` the way to it is kept open, every so many seconds. ``on_change`` is
+    called with a sentence each time something happened that a person wants to know. ``peer`` is the IP address of the
+    registrar that took the last REGISTER, None while we aren't registered.
     """
 
     __slots__ = (

@@ -349,10 +349,9 @@ class Session(Machine[SessionState, SessionInput]):
         if self.over:
             self._reply(transaction, request, 481)  # R12
             return
-        if self.state is SessionState.PROCEEDING:
-            status = 500 if self.direction == "in" else 491  # R11: an INVITE of theirs is pending with us, or of ours
-        else:
-            status = self._glare()
+        # R11: early on the first INVITE is still pending, theirs with us, or ours with them.
+        early = 500 if self.direction == "in" else 491
+        status = early if self.state is SessionState.PROCEEDING else self._glare()
         reason, body = None, None
         if not status:
             status, reason, body = self._judge_offer(request)

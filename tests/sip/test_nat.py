@@ -12,6 +12,7 @@ from telephony.sip.dialog import Dialog
 from telephony.sip.headers import parse_via
 from telephony.sip.message import Request, respond
 from telephony.sip.nat import is_behind
+from telephony.sip.targets import Target
 from telephony.sip.user_agent import UserAgent
 from tests.sip.fakes import ANSWER, BOB, US, Peer, World, uri
 
@@ -57,6 +58,7 @@ class JudgementTests(SynchronousTestCase):
     def test_via_without_a_nat(self) -> None:
         """RFC 3261 12.2.1.1: who is seen where it says is reached by its Contact, whatever that is."""
         self.assertFalse(judged("203.0.113.7:40001;rport", "192.168.1.2"))
+        self.assertFalse(judged("203.0.113.7:40001;rport", "203.0.113.7:40001"))
         self.assertFalse(judged("203.0.113.7", "203.0.113.7"), "another port, no rport: it hears at the one it says")
         self.assertFalse(judged("pc.example.com:40001", "192.168.1.2"), "a name may stand for what was seen")
         self.assertFalse(judged("203.0.113.7:40001", "192.168.1.2", ("::ffff:203.0.113.7", 40001)))
@@ -180,6 +182,11 @@ class CalledTests(NatCase):
         proxy = Peer(self.host, ("192.0.2.8", 5060))
         session = self.talking(Record_Route="<sip:192.0.2.8;lr>")
         self.bye(session, proxy)
+
+    def test_record_route_behind(self) -> None:
+        """RFC 3261 12.2.1.1: that goes for a route that looks hidden, too."""
+        session = self.talking(Record_Route="<sip:192.168.1.2;lr>")
+        self.bye(session, self.inside)
 
     def test_not_behind(self) -> None:
         """RFC 3261 12.2.1.1: a peer that is seen where it says is reached by its Contact, a private one included."""
@@ -311,6 +318,27 @@ class CallerTests(NatCase):
         self.phone.send(request)
         self.assertEqual(self.phone.lines(), ["200 INFO"])
         self.bye(session, self.phone, "sip:bob@198.51.100.9")
+
+    def test_late_answer(self) -> None:
+        """Rule 1, R5: a late 200 of a target that was given up says nothing of the way to the present one."""
+        world = self.world
+        world.agent.listen("tcp", US)
+        targets = [Target("TCP", (OUTSIDE[0], 5060), "a"), Target("TCP", ("203.0.113.8", 5060), "a")]
+        session = world.dial("sip:bob@example.com;transport=tcp", targets=targets)
+        lost = self.host.accept()
+        (invite,) = lost.take()
+        assert isinstance(invite, Request)
+        lost.end()
+        self.host.advance(0)
+        wire = self.host.accept()
+        (again,) = wire.take()
+        self.phone.respond(invite, 200, tag="late", body=ANSWER, contact="<sip:bob@192.168.1.2;transport=udp>")
+        self.assertEqual((self.inside.lines(), wire.take()), (["ACK", "BYE"], []))
+        assert isinstance(again, Request)
+        wire.send(respond(again, 486, to_tag="b"))
+        wire.end()
+        self.assertEqual(world.witness.heard, ["refused 486"])
+        del session
 
     def test_refreshed_by_a_response(self) -> None:
         """RFC 3261 12.2.1.2: the Contact of a 2xx to our re-INVITE, or to our UPDATE, is judged anew."""

@@ -26,9 +26,7 @@ MESSAGE = (
     b"A = Crypto:2 X INLINE:KEYD\n"
     b"a=sendrecv\r\n"
 )
-SECRETS = (
-    b"NONCE RESPONSE CNONCE OPAQUE BASIC NEXT RSPAUTH CLEAR KEYA KEYB KEYC KEYD".split()
-)
+SECRETS = b"NONCE RESPONSE CNONCE OPAQUE BASIC NEXT RSPAUTH CLEAR KEYA KEYB KEYC KEYD".split()
 PLAIN = (b'username="bob"', b'realm="a b"', b'uri="sip:a"', b"nc=00000001", b"algorithm=MD5", b"plain", b"|2^20|1:4")
 
 

@@ -99,7 +99,8 @@ class Script:
     # -- what is sent --------------------------------------------------------------------------------------------
 
     def _send(self, lines: Sequence[str], body: str, *, again: bool) -> Script:
-        typed = ("Content-Type: application/sdp",) if body else ()
+        kind = "message/sipfrag;version=2.0" if body.startswith("SIP/2.0 ") else "application/sdp"
+        typed = (f"Content-Type: {kind}",) if body else ()
         text = "\n".join(f"      {one}" for one in [*lines, *typed, "Content-Length: [len]", "", *body.split("\n")])
         retrans = ' retrans="500"' if again else ""
         self._steps.append(f"  <send{retrans}>\n    <![CDATA[\n{text.rstrip(' ')}\n    ]]>\n  </send>\n")
@@ -209,6 +210,16 @@ class Script:
     def is_hung_up(self) -> Script:
         """Get a BYE and answer it."""
         return self.gets("BYE", seconds=60).says(200)
+
+    def notifies(self, status: int) -> Script:
+        """Tell how far the REFER that we got has led (RFC 3515 2.4.4); a final status ends the subscription."""
+        state = "active;expires=60" if status < 200 else "terminated;reason=noresource"
+        told = ("Event: refer", f"Subscription-State: {state}")
+        return self.asks("NOTIFY", more=told, body=f"SIP/2.0 {status} Status {status}").gets(200)
+
+    def is_notified(self) -> Script:
+        """Get a NOTIFY and answer it."""
+        return self.gets("NOTIFY").says(200)
 
     def hangs_up(self) -> Script:
         """Send a BYE, which is answered."""

@@ -46,6 +46,10 @@ class Row:
     parameters: str = ""
     events: int = 101
     """The target's payload type of telephone events."""
+    service: str = ""
+    """More of the service's configuration."""
+    keys: dict[str, str] = attrs.field(factory=dict)
+    """Keys of both scripts."""
 
 
 @attrs.frozen
@@ -80,18 +84,18 @@ class RowsCase(InteropCase):
         for name, row in rows.items():
             parameters, application = row.parameters, HERE / "applications" / row.application
             if row.target is not None:
-                targets[name] = await self.sipp(row.target, frequency=700, events=row.events)
+                targets[name] = await self.sipp(row.target, frequency=700, events=row.events, keys=row.keys)
                 uri = f"sip:3301@127.0.0.1:{targets[name].port}"
                 parameters = self.parameters(uri, row.seconds_timeout, outcome=name)
                 application = APPLICATION
             text += f"[[service]]\nname = '{name}'\nmatch = '{name}'\napplication = '{application}'\n"
-            text += f"parameters = '{parameters}'\n"
+            text += f"parameters = '{parameters}'\n{row.service}\n"
         config = self.directory / "telephony.toml"
         config.write_text(text)
         server = await self.serve("--config", str(config))
         played = {}
         for name, row in rows.items():
-            caller = await self.sipp(row.caller, server=server, service=name)
+            caller = await self.sipp(row.caller, server=server, service=name, keys=row.keys)
             played[name] = Played(caller, targets.get(name), {})
         return server, played
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
@@ -88,6 +89,7 @@ class FakeExchange:
         self.closing: Deferred[None] | None = None
         self.close_at_once = True
         self.made: list[FakeChannel] = []
+        self.replacing = SimpleNamespace(may_replace=None)
 
     def channel(self, default_from: str | None = None) -> FakeChannel:
         """Make an IDLE channel."""

@@ -23,7 +23,7 @@ _BUILT = (
 )
 _DIGITS = re.compile(r"\+?[0-9]+")
 #: What stands in a number only to be read (RFC 3966 5.1.1).
-_SEPARATORS = str.maketrans("", "", "-.()")
+SEPARATORS = str.maketrans("", "", "-.()")
 _LATER = {
     "loc": "calls to this server's own services",
     "con": "conference rooms",
@@ -49,7 +49,7 @@ def check_call_to(call_to: object) -> SipUri | TelUri:
     except RemoteProtocolError as error:
         raise Error(f"call_to={call_to!r} can't be understood ({error}); {_BUILT}") from error
     if isinstance(uri, TelUri):
-        number = uri.number.translate(_SEPARATORS)
+        number = uri.number.translate(SEPARATORS)
         if not number.strip("+"):
             raise Error(f"call_to={call_to!r} holds no number; {_BUILT}")
         return TelUri(number, uri.params)

@@ -6,7 +6,8 @@ trunks or channels' states; whoever counts the calls is told the ceiling.
 A pattern for numbers, ``+49*`` or ``110``, is held against a number as it is dialled, without its separators, be it
 bare digits or a ``tel:`` URI. A pattern for addresses, ``sip:*@example.org``, is held against the user and the host of
 a SIP or SIPS URI, apart from each other; with a port, ``sip:*@example.org:5070``, against that too. ``*`` stands for
-any text, ``?`` for one character. What is denied stays denied, whatever is allowed.
+any text, ``?`` for one character. What is denied stays denied, whatever is allowed; there a pattern for numbers is also
+held against the user of an address, and one for addresses against each host that the call may go to.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import unquote
 
 import attrs
 
+from telephony.call.arguments import SEPARATORS
 from telephony.errors import Error
 from telephony.sip.uri import SipUri, TelUri
 
@@ -34,18 +36,22 @@ class _Pattern:
     host: re.Pattern[str] | None = None
     port: re.Pattern[str] | None = None
 
-    def fits(self, target: SipUri | TelUri) -> bool:
+    def fits(self, target: SipUri | TelUri, *, strictly: bool = True) -> bool:
+        """Tell whether the pattern is ``target``'s; ``strictly``: all of the target, else whatever it may lead to."""
         if isinstance(target, TelUri):
             return self.number is not None and self.number.fullmatch(target.number) is not None
         if self.user is None or self.host is None:
-            return False
+            # A carrier dials what stands before the @ as it dials a number (RFC 3261 19.1.6).
+            number = unquote(target.user or "").partition(";")[0].translate(SEPARATORS)
+            return not strictly and self.number is not None and self.number.fullmatch(number) is not None
         if self.user.fullmatch(unquote(target.user or "")) is None:
             return False
         if self.port is not None and self.port.fullmatch(str(target.port or "")) is None:
             return False
         # A call goes to maddr, so that is the host which counts; the other one must not be a disguise.
         hosts = [target.host, *(one for one in [target.params.get("maddr")] if one)]
-        return all(self.host.fullmatch(one.strip("[]").rstrip(".").lower()) is not None for one in hosts)
+        fitting = [self.host.fullmatch(one.strip("[]").rstrip(".").lower()) is not None for one in hosts]
+        return all(fitting) if strictly else any(fitting)
 
 
 @attrs.frozen
@@ -63,9 +69,9 @@ class DialRules:
     def refusal(self, target: SipUri | TelUri) -> str | None:
         """Return why ``target`` may not be called; None when it may."""
         for one in self.deny:
-            if read_pattern(one).fits(target):
+            if read_pattern(one).fits(target, strictly=False):
                 return f"service {self.service!r} must not call it: deny_dial has {one!r}"
-        if self.allow is None or any(one == "*" or read_pattern(one).fits(target) for one in self.allow):
+        if self.allow is None or any(one == "*" or read_pattern(one).fits(target, strictly=True) for one in self.allow):
             return None
         allowed = ", ".join(repr(one) for one in self.allow) or "nobody"
         return f"service {self.service!r} may not call it; allow_dial has {allowed}"

@@ -221,6 +221,8 @@ class Leg:
             # A look only, so that a caller we can't talk to is refused before an application starts.
             Negotiation(session.arrived_at[0], 9, 0, securing=self._securing, new_key=bytes).offered(request.body)
         self._open_media(session.arrived_at[0], session.way.remote[0], ())
+        if session.identity is None and self._rtp is not None:
+            self._rtp.stranger_at = session.way.remote[0]
         self.session = session
         session.observer = self
 

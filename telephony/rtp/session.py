@@ -35,6 +35,8 @@ _TAIL = struct.Struct("!HII")
 _ALL = 0xFFFFFFFF
 #: By how much of a frame a source that takes over may be off its time before the timestamps make up for it.
 _SLACK = 0.75
+#: For how many reports (each some 5 s) of a call a stranger's address is sent audio that nothing ever came from.
+BLIND_REPORTS = 6
 _NOWHERE: Address = ("", 0)
 
 
@@ -46,10 +48,15 @@ class RtpSession:
     ``on_digit`` each key that was pressed, once. ``tap`` is called with the codec, timestamp and payload of what is
     sent. ``last_received`` is the clock's time of the last packet that was accepted, RTP or RTCP (the time of `apply`
     before the first).
+
+    ``stranger_at`` is the host that a caller signals from who is neither a trunk nor a phone. Who names another host
+    for audio may mean it for somebody who never asked for it (RFC 5245 18.5.1, the voice hammer): after
+    `BLIND_REPORTS` nothing is sent there until something has come from there.
     """
 
     __slots__ = (
         "_agreed",
+        "_blind",
         "_clock",
         "_destination",
         "_due",
@@ -99,6 +106,7 @@ class RtpSession:
         "resumes",
         "silence",
         "ssrc",
+        "stranger_at",
         "tap",
     )
 
@@ -138,6 +146,8 @@ class RtpSession:
         # What we receive.
         self._latch = Latch()
         self._source: Address | None = None
+        self.stranger_at: str | None = None
+        self._blind = 0
         self._payload_types: dict[int, str] = {}
         self._remote_ssrc = -1
         self._stream: Sequence | None = None
@@ -253,10 +263,20 @@ class RtpSession:
         else:
             self._destination = self._latch.current or agreed.remote_rtp or _NOWHERE
         sending = agreed is not None and agreed.send and self._destination is not _NOWHERE
+        sending = sending and (self._blind < BLIND_REPORTS or not self._unproven)
         if sending and not self._sending:
             self.resume()
             self._rebase = True
         self._sending = sending
+
+    @property
+    def _unproven(self) -> bool:
+        """Whether a stranger has named the address that we send to, and nothing has come from there."""
+        return (
+            self.stranger_at not in (None, self._destination[0])
+            and self._latch.current is None
+            and self._remote_rtcp is None
+        )
 
     # -- sending -------------------------------------------------------------------------------------------------
 
@@ -534,6 +554,9 @@ class RtpSession:
         return (self._destination[0], min(self._destination[1] + 1, 65535))
 
     def _report(self, now: float, goodbye: bool = False) -> None:
+        if self._sending and self._unproven:
+            self._blind += 1
+            self._aim()
         sent = None
         if self.packets_sent:
             timestamp = self._timestamp + round((now - self._due) * RATE)
@@ -560,9 +583,14 @@ class RtpSession:
         except RemoteProtocolError:
             self._garbage += 1
             return
-        self.last_received = now
-        if source[0] == known and source != self._source:
+        if source[0] == known or self.stranger_at is None:
+            self.last_received = now
+        if source[0] != known:
+            return  # a stranger's own reports say nothing of who gets the audio
+        if source != self._source:
             self._remote_rtcp = source
+            if not self._sending:
+                self._aim()
 
     # -- account and end -----------------------------------------------------------------------------------------
 

@@ -487,7 +487,9 @@ class Negotiation:
             return True, None
         if address.is_multicast or str(address) == "255.255.255.255":
             raise RemoteProtocolError(f"{text} is not the address of one peer; only unicast is taken", 488)
-        if (address.version == 6) != (":" in self.address):
+        # Whoever is elsewhere must not have audio sent to what this machine keeps to itself.
+        inside = address.is_loopback and not ipaddress.ip_address(self.address.partition("%")[0]).is_loopback
+        if inside or (address.version == 6) != (":" in self.address):
             raise RemoteProtocolError(f"media at {text} can't be reached from {self.address}", 488)
         return False, str(address)
 

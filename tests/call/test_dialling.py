@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from telephony.call.arguments import check_call_to
 from telephony.call.constants import Cause, State
 from telephony.call.dialling import DialRules, read_pattern
 from telephony.errors import Error
@@ -53,6 +54,23 @@ class PatternTests(SynchronousTestCase):
         self.assertFalse(read_pattern("sip:1??@pbx:5070").fits(target("sip:123@pbx")))
         self.assertTrue(read_pattern("sip:*.example.org").fits(target("sip:a@b.example.org")))
         self.assertTrue(read_pattern("sip:*@[2001:db8::1]").fits(target("sip:a@[2001:db8::1]")))
+
+    def test_disguises(self) -> None:
+        """What is denied stays denied (docs/security.rst): a number as the user of an address, a host behind maddr."""
+        rules = DialRules("s", None, ("+49900*", "sip:*@evil.example"))
+        for text in (
+            "sip:+49900123@sip.carrier.example",
+            "sip:%2B49-900-123@192.0.2.1;user=phone",
+            "sip:+49900123;phone-context=x@192.0.2.1",
+            "sip:x@good.example;maddr=evil.example",
+            "sip:x@EVIL.example.;maddr=192.0.2.1",
+        ):
+            self.assertIn("deny_dial has", rules.refusal(check_call_to(text)) or "", text)
+        for text in ("sip:+49800123@192.0.2.1", "sip:x49900123@192.0.2.1", "sip:x@good.example"):
+            self.assertIsNone(rules.refusal(check_call_to(text)), text)
+        self.assertIn("may not", DialRules("s", ("+49*",)).refusal(check_call_to("sip:+4930@192.0.2.1")) or "")
+        disguised = check_call_to("sip:x@good.example;maddr=evil.example")
+        self.assertIn("may not", DialRules("s", ("sip:*@good.example",)).refusal(disguised) or "")
 
     def test_bad_patterns(self) -> None:
         """What is no pattern is refused with how one is written."""

@@ -461,6 +461,68 @@ class ReportTests(SessionCase):
         self.assertEqual(self.rtp.last_received, 2.0)
 
 
+class HammerTests(SessionCase):
+    """Audio for somebody who never asked for it (RFC 5245 18.5.1): a stranger names another's address."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.calls_from("198.51.100.66")
+
+    def calls_from(self, host: str | None) -> None:
+        """Begin a call whose signalling comes from a host; None: from a trunk or a phone."""
+        self.make()
+        self.rtp.stranger_at = host
+        self.rtp.apply(agreed(FAR))
+
+    def sent_in(self, seconds: int) -> int:
+        """Say something all the time, and return how many packets came to the far end."""
+        before = len(self.far.packets)
+        for _ in range(seconds * 50):
+            if self.rtp.sending:
+                self.rtp.send_audio(b"\xd5" * 160, 160)
+            self.wire.clock.advance(0.02)
+            self.rtp.poll(self.wire.clock.seconds())
+        return len(self.far.packets) - before
+
+    def test_never_heard_of(self) -> None:
+        """It ends after some 30 s, whatever else is said of holding and resuming, and other addresses get none."""
+        self.assertGreater(self.sent_in(10), 450)
+        self.rtp.apply(agreed(FAR, receive=False))
+        self.sent_in(60)
+        self.assertLess(len(self.far.packets), 45 * 50)
+        self.rtp.apply(agreed(FAR))
+        self.assertEqual((self.sent_in(60), self.rtp.sending), (0, False))
+        self.far = Far(self.wire, ("203.0.113.77", 4000))
+        self.rtp.apply(agreed(self.far.address))
+        self.assertEqual(self.sent_in(10), 0)
+
+    def test_own_reports(self) -> None:
+        """Reports from the host that RTCP was wanted at (RFC 3605) prove nothing, and keep no call alive."""
+        own = self.wire.open_datagram_port(("198.51.100.66", 5001), lambda data, source: None)
+        self.rtp.apply(agreed(FAR, remote_rtcp=own.address))
+        begun = self.rtp.last_received
+        for _ in range(60):
+            own.send(Report(1).to_bytes(), (self.rtp.address[0], self.rtp.address[1] + 1))
+            self.sent_in(1)
+        self.assertEqual((self.sent_in(1), self.rtp.last_received), (0, begun))
+
+    def test_who_is_there(self) -> None:
+        """RTP or RTCP from there, before or after, and it goes on; also where the caller signals from that host."""
+        self.sent_in(60)
+        self.far.rtcp_port.send(Report(1).to_bytes(), (self.rtp.address[0], self.rtp.address[1] + 1))
+        self.assertGreater(self.sent_in(60), 2990)
+        for known in (FAR[0], None):
+            self.calls_from(known)
+            self.assertGreater(self.sent_in(60), 2990)
+        self.calls_from("198.51.100.66")
+        self.far.send(self.rtp.address, 5)
+        self.assertGreater(self.sent_in(60), 2990)
+        self.calls_from("198.51.100.66")
+        self.sent_in(60)
+        self.far.send(self.rtp.address, 5)
+        self.assertGreater(self.sent_in(60), 2990)
+
+
 class EndTests(SessionCase):
     def test_after_the_end(self) -> None:
         """I3: nothing is sent or taken after close; the numbers stay readable."""

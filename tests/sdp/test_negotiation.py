@@ -172,6 +172,16 @@ class AnswerTests(SynchronousTestCase):
         six = self.answered(PLAIN, host="2001:DB8:0::9", negotiation=Negotiation("2001:db8::1", 6000, 1))
         self.assertEqual(six.remote_rtp, ("2001:db8::9", 4000))
 
+    def test_loopback(self) -> None:
+        """docs/security.rst: whoever is elsewhere has no audio sent to this machine's loopback, its reports neither."""
+        for host in ("127.0.0.1", "127.8.8.8", "::ffff:127.0.0.1"):
+            self.assertRaises(RemoteProtocolError, self.answered, PLAIN, host=host)
+        self.assertIsNone(self.answered(PLAIN, "a=rtcp:25 IN IP4 127.0.0.1").remote_rtcp)
+        inside = self.answered(PLAIN, host="127.0.0.1", negotiation=Negotiation("127.0.0.1", 6000, 1))
+        self.assertEqual(inside.remote_rtp, ("127.0.0.1", 4000))
+        six = {"host": "::1", "negotiation": Negotiation("2001:db8::1", 6000, 1)}
+        self.assertRaises(RemoteProtocolError, self.answered, PLAIN, **six)
+
     def test_a_host_name(self) -> None:
         """Liberal in: a host name is no address and no hold; where to send is learnt from what arrives (R22)."""
         agreed = self.answered(PLAIN, host="phone.example.com")

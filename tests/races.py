@@ -1039,6 +1039,36 @@ async def refer(s: Race) -> None:
     await s.saw(s.carol, INVITE=0)
 
 
+@race("R30")
+async def refer_followed_in_vain(s: Race) -> None:
+    """Who is called refuses: B is told so, and the two talk on."""
+    await s.transferred()
+    s.b.refer = "follow"
+    told = s.bob.transfer(s.carol.uri)
+    await s.comes(lambda: s.carol.calls, "carol's call")
+    s.carol.reject(486)
+    s.assertEqual(await told, 486)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    await s.talk()
+
+
+@race("R30")
+async def referrer_hangs_up_at_once(s: Race) -> None:
+    """B leaves before the new leg answers: A hears it ring, and is nobody's to retrieve meanwhile."""
+    await s.transferred()
+    s.b.refer = "follow"
+    s.bob.transfer(s.carol.uri)
+    await s.comes(lambda: s.carol.calls, "carol's call")
+    s.bob.hang_up()
+    await s.passes(1)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    s.carol.answer()
+    await s.passes(0.5)
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    await s.hears(s.alice, SAYS["carol"])
+    await s.saw(s.bob, BYE=0)
+
+
 def replaces(s: Race) -> str:
     """What names bob's leg to us: its Call-ID, our tag, his tag."""
     call = s.bob.call
@@ -1069,6 +1099,31 @@ async def replaces_refused(s: Race) -> None:
         refused.append(call.status)
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
     s.assertEqual(refused, [403, 481, 400])
+
+
+@race("R31")
+async def replaced_caller(s: Race) -> None:
+    """The same for A: its own phone takes its place in the join, TRANSFERRED stays."""
+    await s.transferred()
+    old = s.alice.call
+    s.alice.dial(s.uri("3300"), replaces=old)
+    await s.saw(s.alice, BYE=1)
+    s.assertEqual(old.ended_by, "far")
+    await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
+    await s.talk()
+
+
+@race("R31")
+async def replaces_once_it_is_over(s: Race) -> None:
+    """A dialog that has ended: 603; what came of its end stays."""
+    await s.transferred()
+    value = replaces(s)
+    s.bob.hang_up()
+    await s.outcome(ANSWERED, IDLE, NORMAL)
+    call = s.bob.dial(s.uri("3300"), headers=[("Require", "replaces"), ("Replaces", value)])
+    await s.comes(lambda: call.status, "a final response")
+    s.assertEqual(call.status, 603)
+    await s.outcome(ANSWERED, IDLE, NORMAL)
 
 
 @race("R32")

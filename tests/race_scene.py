@@ -77,6 +77,8 @@ class Race(CallTestCase):
         for phone in self.phones:
             phone.says(tone(SAYS[phone.name]))
         self.sent: dict[str, dict[tuple[str, ...], Message]] = {phone.address[0]: {} for phone in self.phones}
+        #: When a message of the server's left for a phone, repetitions too.
+        self.left: list[tuple[float, str, Message]] = []
         self.network.watchers.append(self._was_sent)
         self.calls: list[CallChannel] = []
         self.exchange.on_call = self.calls.append
@@ -214,11 +216,11 @@ class Race(CallTestCase):
 
     def sent_to(self, phone: Phone, what: str) -> list[Message]:
         """The requests of a method, or responses (``_487``) to INVITE, that the server sent a phone."""
-        sent = self.sent[phone.address[0]].values()
-        if what.startswith("_"):
-            status = int(what[1:])
-            return [m for m in sent if isinstance(m, Response) and m.status == status and m.cseq.method == "INVITE"]
-        return [m for m in sent if isinstance(m, Request) and m.method == what]
+        return [message for message in self.sent[phone.address[0]].values() if _is(message, what)]
+
+    def times(self, phone: Phone, what: str) -> list[float]:
+        """When the server sent those, each repetition too."""
+        return [time for time, host, message in self.left if host == phone.address[0] and _is(message, what)]
 
     def _was_sent(self, event: TraceEvent) -> None:
         if event.source[0] == SERVER:
@@ -227,6 +229,7 @@ class Race(CallTestCase):
                 first = message.method if isinstance(message, Request) else str(message.status)
                 key = first, message.via.branch or "", message.get("CSeq") or "", message.get("To") or ""
                 self.sent[event.destination[0]].setdefault(key, message)
+                self.left.append((self.now(), event.destination[0], message))
 
     def got_all(self, phone: Phone) -> list[Response]:
         """Every final response that a phone got, repetitions too."""
@@ -284,6 +287,12 @@ class Race(CallTestCase):
             if self.row.unbuilt:
                 raise FailsOtherwise(f"the scenario passes: {error}") from error
             raise
+
+
+def _is(message: Message, what: str) -> bool:
+    if isinstance(message, Response):
+        return what == f"_{message.status}" and message.cseq.method == "INVITE"
+    return isinstance(message, Request) and message.method == what
 
 
 def rows_of(*rows: Row) -> Callable[[type[Race]], type[Race]]:

@@ -5,6 +5,7 @@ Run it from the root of the tree::
     python -m tests.mutation --mutants 600 --seed 20261122
     python -m tests.mutation --mutants 50 --seed 7 --package sdp
     python -m tests.mutation --rules
+    python -m tests.mutation --rules --row R9 --everywhere
 
 A *site* is one place in the source together with one change to it (`tests.mutation.sites` lists the operators): a
 comparison's bound moved, a condition turned round, an ``and`` made an ``or``, a constant one off, a statement, an entry
@@ -31,6 +32,8 @@ the mutant counts as killed by time-out.
 A survivor is a missing test, or it is equivalent: then ``equivalent.toml`` has it, with the reason, and the run says
 so. The run's status is 0 when no other survivor is left.
 
-``--rules`` takes out the rules of `tests.mutation.rules` one at a time, and lists every test that fails for it; its
-status is 0 when each rule has one.
+``--rules`` takes out the rules of `tests.mutation.races` one at a time, at least one for each row of the table of races
+(``--row R9``: only that row's), and lists which of the row's own tests fail for it: those that have the row in their
+names, like ``test_r9_bye_glare``. Its status is 0 when each rule of each row has one. With ``--everywhere`` it lists
+every other test that fails too, which takes an hour.
 """

@@ -7,15 +7,19 @@ import json
 import random
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import attrs
 
-from tests.mutation.rules import RULES
+from tests.mutation.races import ROWS, RULES
+from tests.mutation.rules import Rule
 from tests.mutation.running import Bench, Outcome
 from tests.mutation.sites import Site, mutated, sites_of
 
 PACKAGES = ("sip", "sdp", "call")
+#: What is in the name of a test that is named for a row, or for a rule that is none.
+NAMED = r"_(r[0-9]+[ab]?|max_forwards)(_|$)"
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
 
 
@@ -76,11 +80,6 @@ def tests_for(bench: Bench, site: Site) -> list[str]:
     return reached + rest if site.at_import or not reached else reached
 
 
-def module_of(path: str) -> str:
-    """Return the name of a module by its path."""
-    return ".".join(Path(path).with_suffix("").parts).removesuffix(".__init__")
-
-
 def run_mutants(bench: Bench, scores: dict[str, Score], chosen: list[Site], log: Path | None) -> bool:
     """Try each mutant and print what became of it."""
     equivalents = known_equivalents(EQUIVALENT)
@@ -92,7 +91,7 @@ def run_mutants(bench: Bench, scores: dict[str, Score], chosen: list[Site], log:
         except SyntaxError as error:
             outcome = Outcome({"import": str(error)}, 0)
         else:
-            outcome = bench.run(names, module_of(site.path), site.path, code, all_of_them=False)
+            outcome = bench.run(names, {site.path: code}, all_of_them=False)
         score = scores[site.package]
         score.mutants += 1
         reason = equivalents.get((site.path, site.text, site.change, site.nth))
@@ -147,26 +146,53 @@ def row(name: str, one: Score) -> str:
     )
 
 
-def run_rules(bench: Bench) -> bool:
-    """Take each rule out, and print who notices."""
-    missed = []
-    for rule in RULES:
-        source = (bench.root / rule.path).read_text()
-        code = compile(rule.taken_out(source), str(bench.root / rule.path), "exec", dont_inherit=True)
-        names = [one.name for one in bench.known.values() if one.lines.get(rule.path)]
-        outcome = bench.run(names, module_of(rule.path), rule.path, code, all_of_them=True)
-        say(f"\n{rule.name} ({rule.text})")
-        say(f"  {rule.path}: {len(outcome.failed)} of {len(names)} tests that come there fail")
-        for name in outcome.failed:
-            say(f"    {name}")
-        if outcome.stopped or outcome.died:
-            say(f"    the run ended early: {outcome.stopped or outcome.died}")
-        if not outcome.killed:
-            missed.append(rule.name)
-    say(f"\n{len(RULES) - len(missed)} of {len(RULES)} rules are held by a test")
+def run_rules(bench: Bench, rules: list[Rule], *, everywhere: bool) -> bool:
+    """Take each rule out, and print who notices: for each of its rows the tests that are named for it.
+
+    ``everywhere``: besides, every test that comes to the changed files.
+    """
+    table: list[str] = []
+    missed: list[str] = []
+    for rule in rules:
+        changed = {}
+        for path in rule.paths:
+            tree = rule.taken_out(path, (bench.root / path).read_text())
+            changed[path] = compile(tree, str(bench.root / path), "exec", dont_inherit=True)
+        for row in rule.rows:
+            names = [name for name in bench.known if rule.is_named_by(row, name)]
+            outcome = bench.run(names, changed, all_of_them=True)
+            held = noticed(outcome, names)
+            line = f"{row:6} {rule.text}\n       {held or 'NOT HELD by any of its ' + str(len(names)) + ' tests'}"
+            table.append(line)
+            say(f"{line}   ({outcome.seconds:.1f} s)")
+            if not held:
+                missed.append(f"{row}: {rule.text}")
+        if everywhere:
+            names = [one.name for one in bench.known.values() if any(one.lines.get(path) for path in rule.paths)]
+            outcome = bench.run(names, changed, all_of_them=True)
+            say(f"       of {len(names)} tests that come there {len(outcome.failed)} fail:")
+            for name in outcome.failed:
+                say(f"         {name}")
+            if outcome.stopped or outcome.died:
+                say(f"         the run ended early: {outcome.stopped or outcome.died}")
+    say(f"\n{len(table) - len(missed)} of {len(table)} rules are held by a test that is named for their row")
     for name in missed:
         say(f"  not held: {name}")
-    return not missed
+    without = [row for row in ROWS if not any(row in rule.rows for rule in RULES)]
+    for row in without:
+        say(f"  no rule here: {row}")
+    return not missed and not without
+
+
+def noticed(outcome: Outcome, names: list[str]) -> str:
+    """Say which tests failed, in short: without module, and with how many of those that have the name."""
+    failed = [*outcome.failed, *([outcome.stopped] if outcome.stopped else [])]
+    shorts = Counter(name.rpartition(".")[2] for name in failed)
+    of = Counter(name.rpartition(".")[2] for name in names)
+    told = [short if of[short] < 2 else f"{short} {count}/{of[short]}" for short, count in shorts.items()]
+    if outcome.died:
+        told.append(f"died: {outcome.died}")
+    return ", ".join(told)
 
 
 def say(text: str) -> None:
@@ -182,6 +208,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=20261122, help="what they are drawn by (20261122)")
     parser.add_argument("--package", choices=PACKAGES, action="append", help="only this one; may be given again")
     parser.add_argument("--rules", action="store_true", help="take rules out instead of drawing mutants")
+    parser.add_argument("--row", action="append", help="only the rules of this row, like R9; may be given again")
+    parser.add_argument("--everywhere", action="store_true", help="with --rules: show every test that notices")
     parser.add_argument("--tree", type=Path, default=Path(__file__).parents[2], help="the tree to copy (this one)")
     parser.add_argument("--only", type=Path, help="a file of lines PATH:LINE; other mutants are not tried again")
     parser.add_argument("--log", type=Path, help="add a line of JSON for each mutant to this file")
@@ -189,15 +217,20 @@ def main() -> int:
     packages = [*PACKAGES, "rtp"] if given.rules else given.package or list(PACKAGES)
     bench = Bench(given.tree.resolve(), packages)
     try:
-        say(f"exploring the tests of {', '.join(packages)} ...")
-        outcome = bench.explore()
+        if given.rules and not given.everywhere:
+            say("playing the tests that are named for a row ...")
+            outcome = bench.explore(bench.named(NAMED), NAMED)
+        else:
+            say(f"exploring the tests of {', '.join(packages)} ...")
+            outcome = bench.explore()
         if outcome.killed:
             say(f"the tests fail as they are: {outcome.failed or outcome.stopped or outcome.died}")
             return 2
         spent = sum(one.seconds for one in bench.known.values())
-        say(f"{len(bench.known)} tests, {spent:.0f} s under the tracer")
+        say(f"{len(bench.known)} tests, {spent:.0f} s")
         if given.rules:
-            return 0 if run_rules(bench) else 1
+            rules = [one for one in RULES if not given.row or set(given.row) & set(one.rows)]
+            return 0 if run_rules(bench, rules, everywhere=given.everywhere) else 1
         scores, chosen = drawn(bench.root, packages, given.mutants, given.seed)
         if given.only is not None:
             wanted = set(given.only.read_text().split())

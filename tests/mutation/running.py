@@ -1,9 +1,9 @@
-"""Running tests in forked processes: with a tracer once, then with a changed module, once for each mutant.
+"""Running tests in forked processes: with a tracer once, then with changed modules, once for each mutant.
 
 Owns: the import of what is mutated, limits of time, and what came of it. Must not know how mutants are made or drawn.
 
 A `Bench` lives in a copy of the tree. Its process has imported every library the tests need, but nothing of ours, so
-that a fork of it imports our packages in a fraction of a second, and gets the changed code for one module.
+that a fork of it imports our packages in a fraction of a second, and gets the changed code for some modules.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -23,7 +24,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import CodeType, FrameType, ModuleType
 from typing import Any
@@ -155,11 +156,23 @@ class Bench:
         names = [".".join(path.relative_to(self.root).with_suffix("").parts) for path in mirror]
         return [*names, "tests.test_tables", "tests.test_races", "tests.models.test_calls"]
 
-    def explore(self) -> Outcome:
-        """Run all tests once under the tracer, to know what each reaches; no test may fail."""
+    def named(self, pattern: str) -> list[str]:
+        """Name the modules that have tests with such names, and the table of races."""
+        found = {"tests.test_races"}
+        for path in (self.root / "tests").rglob("test_*.py"):
+            where = path.relative_to(self.root)
+            if where.parts[1] not in ("interop", "mutation") and re.search(rf"def test\w*{pattern}", path.read_text()):
+                found.add(module_of(str(where)))
+        return sorted(found)
+
+    def explore(self, modules: Sequence[str] = (), pattern: str = "") -> Outcome:
+        """Run all tests once under the tracer, to know what each reaches; no test may fail.
+
+        With ``modules`` only theirs whose names have ``pattern`` in them, and only to know how long each takes.
+        """
         names = sorted({name for package in self._packages for name in self.suites(package)})
         told: list[dict[str, Any]] = []
-        outcome = self._forked(lambda tell: self._explore(names, tell), told.append)
+        outcome = self._forked(lambda tell: self._explore(modules or names, tell, pattern), told.append)
         for one in told:
             if "lines" in one:
                 lines = {name: frozenset(numbers) for name, numbers in one["lines"].items()}
@@ -178,11 +191,12 @@ class Bench:
         gc.freeze()
         return outcome
 
-    def run(self, names: Sequence[str], module: str, path: str, code: CodeType, *, all_of_them: bool) -> Outcome:
-        """Run tests on a changed module, in the order given; up to the first that fails, or ``all_of_them``."""
+    def run(self, names: Sequence[str], changed: Mapping[str, CodeType], *, all_of_them: bool) -> Outcome:
+        """Run tests on changed modules, by path; in the order given, up to the first that fails, or ``all_of_them``."""
 
         def play(tell: Callable[[dict[str, Any]], None]) -> None:
-            sys.meta_path.insert(0, _Changed(module, self.root / path, code))
+            for path, code in changed.items():
+                sys.meta_path.insert(0, _Changed(module_of(path), self.root / path, code))
             for name in names:
                 known = self.known[name]
                 tell({"test": name, "begins": True})
@@ -196,7 +210,7 @@ class Bench:
 
         return self._forked(play)
 
-    def _explore(self, modules: Sequence[str], tell: Callable[[dict[str, Any]], None]) -> None:
+    def _explore(self, modules: Sequence[str], tell: Callable[[dict[str, Any]], None], pattern: str) -> None:
         from twisted.trial.runner import TestLoader
 
         tests = []
@@ -205,10 +219,13 @@ class Bench:
         libraries = [name for name in sys.modules if not name.startswith(OURS) and not name.startswith("__")]
         tracer = _Tracer(self.root, self._packages)
         for test in tests:
+            if not re.search(pattern, test.id().rpartition(".")[2]):
+                continue
             tell({"test": test.id(), "begins": True})
             began = time.process_time()
-            threading.settrace(tracer)
-            sys.settrace(tracer)
+            if not pattern:
+                threading.settrace(tracer)
+                sys.settrace(tracer)
             error = _failure_of(test)
             sys.settrace(None)
             threading.settrace(None)
@@ -293,6 +310,11 @@ class Bench:
         # A failure need not become small here: that it is one is all we ask.
         for name in [name for name in vars(ConjectureRunner) if name.startswith("shrink_interesting")]:
             setattr(ConjectureRunner, name, lambda _self: None)
+
+
+def module_of(path: str) -> str:
+    """Return the name of a module by its path."""
+    return ".".join(Path(path).with_suffix("").parts).removesuffix(".__init__")
 
 
 def _limit(seconds: float) -> None:

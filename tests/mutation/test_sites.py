@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import telephony
 from tests.mutation.__main__ import EQUIVALENT, PACKAGES, drawn, known_equivalents
-from tests.mutation.rules import RULES
+from tests.mutation.races import ROWS, RULES
+from tests.mutation.rules import Edit, MissingError
 from tests.mutation.sites import Site, _Search, mutated, sites_of
 
 ROOT = Path(telephony.__path__[0]).parent
@@ -94,6 +95,35 @@ class SiteTests(SynchronousTestCase):
             self.assertNotEqual(ast.dump(tree), original, site)
 
 
+class EditTests(SynchronousTestCase):
+    """``tests.mutation``: how a rule is taken out."""
+
+    SOURCE = (
+        "class A:\n    def f(self):\n        # why\n        if a( 1,\n          2 ):\n            b()\n        c()\n"
+    )
+
+    def made(self, within: str, old: str, new: str) -> str:
+        """Return the source with an edit made."""
+        tree = ast.parse(self.SOURCE)
+        Edit("a.py", within, old, new).make(tree)
+        return ast.unparse(ast.fix_missing_locations(tree))
+
+    def test_expression(self) -> None:
+        """However it is written."""
+        self.assertIn("        if False:\n            b()\n", self.made("A.f", "a(1, 2)", "False"))
+
+    def test_statement(self) -> None:
+        """Left out, or another in its place."""
+        self.assertNotIn("a(", self.made("A.f", "if a(1, 2):\n    b()", ""))
+        self.assertIn("        e = 1\n        g()\n        c()", self.made("", "if a(1, 2):\n    b()", "e = 1\ng()"))
+
+    def test_missing(self) -> None:
+        """What isn't there once, isn't taken out."""
+        self.assertRaises(MissingError, self.made, "A.f", "a(1)", "None")
+        self.assertRaises(MissingError, self.made, "A.g", "b()", "None")
+        self.assertRaises(MissingError, self.made, "", "self", "None")
+
+
 class DrawTests(SynchronousTestCase):
     """``tests.mutation``: the draw."""
 
@@ -120,8 +150,14 @@ class ListTests(SynchronousTestCase):
         """Issues 3 and 4: each of the rules can be taken out of the source as it is now."""
         self.assertEqual(len({rule.name for rule in RULES}), len(RULES))
         for rule in RULES:
-            source = (ROOT / rule.path).read_text()
-            compile(rule.taken_out(source), rule.path, "exec")
+            for path in rule.paths:
+                compile(rule.taken_out(path, (ROOT / path).read_text()), path, "exec")
+
+    def test_every_row_has_a_rule(self) -> None:
+        """Issue 4: for each race at least one rule that is taken out, and no rule for what is no row."""
+        named = {row for rule in RULES for row in rule.rows}
+        self.assertEqual(set(ROWS) - named, set())
+        self.assertEqual(named - set(ROWS), {"rule 8"})
 
     def test_equivalents_have_reasons(self) -> None:
         """Issue 3: each survivor that no test can kill has a sentence."""

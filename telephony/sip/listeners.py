@@ -210,11 +210,21 @@ class Listeners:
     def narrow(self, request: Request, flow: Flow) -> None:
         """Let a long request take UDP after all, its Via changed back: there is no TCP at that address."""
         self.counters["long_requests_over_udp"] += 1
+        self.keep_to(flow)
+        request.set("Via", self.via(flow, request.via.branch or ""))
+
+    def keep_to(self, flow: Flow) -> None:
+        """Let long requests take this UDP flow for a while: there is no TCP at that address, or no way but this flow.
+
+        So it is with whoever is behind a NAT, or is called by the way it signed in by (RFC 5626 4.3): a connection to
+        that address would end at the NAT, after seconds of waiting.
+        """
+        if flow.transport != "UDP":
+            return
         self._no_tcp[flow.remote] = self._host.clock.seconds() + NO_TCP_FOR
         self._no_tcp.move_to_end(flow.remote)
         while len(self._no_tcp) > NO_TCP_SIZE:
             self._no_tcp.popitem(last=False)
-        request.set("Via", self.via(flow, request.via.branch or ""))
 
     @property
     def counters(self) -> Counter[str]:

@@ -73,6 +73,11 @@ class BindingWays:
         return self._left[0].flow.remote if self._left else None
 
     @property
+    def flows(self) -> list[Flow]:
+        """The ways that have not been tried."""
+        return [one.flow for one in self._left]
+
+    @property
     def secure(self) -> bool:
         """Whether all ways are by TLS."""
         return all(one.flow.transport == "TLS" for one in self._left)

@@ -251,6 +251,8 @@ class UserAgent:
         else:
             begin = self._reporting_later(session)
             if near is not None:
+                for flow in near.flows:
+                    self.listeners.keep_to(flow)
                 begin(near, "")
             elif targets is not None:
                 begin(self.finder.ways(targets), "")
@@ -523,6 +525,9 @@ class UserAgent:
 
     def reach(self, dialog: Dialog, found: Found) -> None:
         """Find the way to a dialog's next hop."""
+        way = dialog.way
+        if way is not None:
+            self.listeners.keep_to(way)
         self.finder.reach(dialog, found)
 
     def elsewhere(self, dialog: Dialog) -> Elsewhere | None:

@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.interfaces import Address
 from telephony.sip.dialog import Dialog
-from telephony.sip.headers import parse_via
+from telephony.sip.headers import NameAddr, parse_via
 from telephony.sip.message import Request, respond
 from telephony.sip.nat import is_behind
+from telephony.sip.registrar import Binding, BindingWays
 from telephony.sip.targets import Target
 from telephony.sip.user_agent import UserAgent
 from tests.sip.fakes import ANSWER, BOB, US, Peer, World, uri
@@ -428,6 +429,30 @@ class ConnectionTests(SynchronousTestCase):
 
 
 class ListeningTests(SynchronousTestCase):
+    def test_long_requests(self) -> None:
+        """RFC 3261 18.1.1, RFC 5626 4.3: what is too long for UDP isn't tried over TCP: no connection gets inside."""
+        world = World("udp", "tcp")
+        phone = Peer(world.host, OUTSIDE)
+        world.welcome()
+        phone.send(world.request(Via=VIA.format("x"), Contact=INSIDE))
+        session = world.sessions[-1]
+        session.answer(ANSWER)
+        phone.send(world.request("ACK", to_tag=session.local_tag))
+        phone.take()
+        session.inform("text/plain", b"x" * 1300, lambda _status: None)
+        self.assertEqual((phone.lines(), world.host.attempts), (["INFO"], []))
+
+    def test_long_requests_to_who_signed_in(self) -> None:
+        """RFC 5626 4.3: nor is a long INVITE to a phone that has signed in over UDP."""
+        world = World("udp", "tcp")
+        phone = Peer(world.host, OUTSIDE)
+        flow = world.agent.listeners.flow_to("UDP", OUTSIDE, None)
+        assert flow is not None
+        inside = NameAddr(None, "sip:bob@192.168.1.2")
+        near = BindingWays([Binding(inside, uri(inside.uri), flow, "call", 1, 3600.0, 1)])
+        world.dial(near=near, headers=(("Subject", "x" * 1300),))
+        self.assertEqual((phone.one().uri, world.host.attempts), ("sip:bob@192.168.1.2", []))
+
     def test_the_same_port_of_ours(self) -> None:
         """RFC 5626 3.1: what goes back goes out by the port it came in by: to another the NAT is closed."""
         world = World()

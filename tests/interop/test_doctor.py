@@ -81,7 +81,7 @@ class SippTests(DoctorCase):
 
     skip = NO_SIPP
 
-    async def patient(self, **keys: str) -> tuple[int, Path]:
+    async def patient(self, *, options: str = "200 OK", bye: str = "200 OK", **keys: str) -> tuple[int, Path]:
         """Start SIPp with the patient's scenario; return its port and the log of its messages."""
         assert SIPP is not None
         port = free_port(self.interface)
@@ -89,16 +89,17 @@ class SippTests(DoctorCase):
         audio = RtpEnd(reactor, 8, 500)
         self.addCleanup(audio.close)
         told = {
-            "options": "200 OK",
             "formats": "8 101",
             "events": EVENTS,
             "to_sendonly": "recvonly",
             "to_inactive": "inactive",
-            "bye": "200 OK",
             "audio": str(audio.listen(self.interface)),
             **keys,
         }
-        arguments = [SIPP, "-sf", str(HERE / "scenarios" / "doctor.xml"), "-i", self.interface, "-p", str(port)]
+        scenario = (HERE / "scenarios" / "doctor.xml").read_text()
+        file = self.directory / "doctor.xml"
+        file.write_text(scenario.replace("@OPTIONS@", options).replace("@BYE@", bye))
+        arguments = [SIPP, "-sf", str(file), "-i", self.interface, "-p", str(port)]
         arguments += ["-mi", self.interface, "-t", "u1", "-nostdin", "-trace_msg", "-message_file", str(log)]
         arguments += [part for name, value in told.items() for part in ("-key", name, value)]
         self.spawn("SIPp doctor", arguments)
@@ -121,9 +122,8 @@ class SippTests(DoctorCase):
         self.assertEqual(told.text("UPDATE"), "its Allow doesn't name UPDATE, so re-INVITE is used")
         wire = Wire(read_sipp(log.read_bytes().decode()))
         words = [one for one in wire.words if "INVITE" in one or "BYE" in one]
-        self.assertEqual(
-            words.count("< INVITE"), 7, words
-        )  # the call, two holds, two resumes, and with and without offer
+        # The call, two holds and their ends, a re-INVITE with an offer and one without.
+        self.assertEqual(words.count("< INVITE"), 7, words)
         self.assertEqual(words[-2:], ["< BYE", "> 200 BYE"])
 
     async def test_ill(self) -> None:
@@ -158,14 +158,18 @@ class SippTests(DoctorCase):
 
 
 class BaresipTests(DoctorCase, BaresipCase):
-    """baresip, which answers by itself and says a tone."""
+    """baresip, which says a tone."""
 
     skip = NO_BARESIP
 
     async def test_answers(self) -> None:
         """What baresip 1 does: it rings, says its tone, holds as it should, and agrees to telephone events."""
-        phone = await self.baresip("100", 700, account_too=";answermode=auto")
-        told = await self.visit(f"sip:100@127.0.0.1:{phone.port}")
+        phone = await self.baresip("100", 700)
+        child = self.doctor(f"sip:100@127.0.0.1:{phone.port}")
+        await self.until(lambda: "CALL_INCOMING" in phone.control.events, "baresip rings")
+        phone.control.command("accept")
+        await child.ended(80)
+        told = Told(child)
         self.assertIn("CALL_ESTABLISHED", phone.control.events)
         self.assertIn("CALL_CLOSED", phone.control.events)
         self.assertEqual(told.of("bad"), set(), told.findings)
@@ -208,10 +212,7 @@ class KamailioTests(DoctorCase):
             self.assertEqual(told.text(algorithm.lower()), f"it asks for {algorithm}, and takes our answer")
             self.assertIn("after a 401 for realm carrier.test", told.text("register"))
             self.assertNotIn("office-secret", told.child.output)
-            registered = [
-                line.split("expires ")[1] for line in child.output.splitlines() if "registered: office" in line
-            ]
-            self.assertTrue(registered, child.output)
+            self.assertIn("registered: office", child.output)
 
     async def test_wrong_password(self) -> None:
         """A wrong password is a sentence, and is shown once."""

@@ -110,7 +110,7 @@ class ReplacesTests(RowsCase):
     skip = NO_SIPP
 
     async def test_taken_over(self) -> None:
-        """R31: 481 for no such call, 400 for two of them; who has the target's address takes its leg over: BYE to that."""
+        """R31: 481 for no such call, 400 for two of them; the target's own may take its leg over, which gets BYE."""
         target = Script("is_replaced").invited().answers().is_hung_up()
         server, begun = await self.begin({"talk": Row(target)})
         one = begun["talk"]

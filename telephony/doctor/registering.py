@@ -118,8 +118,11 @@ def digest(algorithm: str) -> Callable[[Visit], Coroutine[Any, Any, Finding]]:
             raise NotDone("it asked for no password")
         if algorithm not in visit.challenged:
             raise NotDone(f"it doesn't ask for it; it asks for {listed(visit.challenged)}")
+        if not visit.registered and len(set(visit.challenged)) == 1:
+            raise NotDone("it was refused already, and a password that is wrong isn't sent twice")
         response = await visit.ask(_register(visit, EXPIRES), visit.way(), visit.credentials(None, algorithm))
         if response is not None and response.status < 300:
+            visit.registered = True
             return Finding(check=name, outcome=Outcome.GOOD, text=f"it asks for {algorithm}, and takes our answer")
         said = "doesn't answer" if response is None else f"refuses with {quoted(response)}"
         first = visit.challenged[0] == algorithm

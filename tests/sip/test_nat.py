@@ -15,7 +15,7 @@ from telephony.sip.nat import is_behind
 from telephony.sip.registrar import Binding, BindingWays
 from telephony.sip.targets import Target
 from telephony.sip.user_agent import UserAgent
-from tests.sip.fakes import ANSWER, BOB, US, Peer, World, uri
+from tests.sip.fakes import ANSWER, BOB, US, Peer, World, line, uri
 
 #: What the NAT makes of a phone at 192.168.1.2, and of the same one after a rebinding.
 OUTSIDE: Address = ("203.0.113.7", 40001)
@@ -260,7 +260,7 @@ class CalledTests(NatCase):
         session.bye()
         self.host.advance(40)
         self.assertEqual({one.method for one in self.phone.take()}, {"BYE"})
-        self.assertEqual([line for line in (*first.lines(), *second.lines()) if line == "BYE"], [])
+        self.assertEqual([one for one in (*first.lines(), *second.lines()) if one == "BYE"], [])
 
 
 class CallerTests(NatCase):
@@ -441,6 +441,21 @@ class ListeningTests(SynchronousTestCase):
         phone.take()
         session.inform("text/plain", b"x" * 1300, lambda _status: None)
         self.assertEqual((phone.lines(), world.host.attempts), (["INFO"], []))
+
+    def test_long_requests_after_a_connection(self) -> None:
+        """RFC 3261 18.1.1: who has called over TCP can be reached so, by what is too long for UDP, too."""
+        world = World("udp", "tcp")
+        world.welcome()
+        wire = world.host.connect(BOB)
+        wire.send(world.request(Via="SIP/2.0/TCP 192.0.2.2:5060;branch=z9hG4bKx", Contact="<sip:bob@192.0.2.2>"))
+        session = world.sessions[-1]
+        session.answer(ANSWER)
+        ack = world.request("ACK", to_tag=session.local_tag, Via="SIP/2.0/TCP 192.0.2.2:5060;branch=z9hG4bKy")
+        wire.send(ack)
+        wire.take()
+        session.inform("text/plain", b"Signal=1", lambda _status: None)
+        world.dial(headers=(("Subject", "x" * 1300),))
+        self.assertEqual([line(one) for one in wire.take()], ["INFO", "INVITE"])
 
     def test_long_requests_to_who_signed_in(self) -> None:
         """RFC 5626 4.3: nor is a long INVITE to a phone that has signed in over UDP."""

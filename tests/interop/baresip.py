@@ -61,7 +61,7 @@ class Control(NetstringReceiver):
         """Take an event or an answer."""
         told = json.loads(string)
         if told.get("event"):
-            key = f" {told['param']}" if "DTMF" in told["type"] else ""
+            key = f" {told.get('param', '')}".rstrip() if "DTMF" in told["type"] else ""
             self.events.append(told["type"] + key)
         else:
             self.answers.append(told)

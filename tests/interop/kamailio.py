@@ -54,7 +54,7 @@ class KamailioCase(InteropCase):
         """Start Kamailio with UDP and TCP on a port of its own, and with TLS on another when ``own`` is given."""
         assert KAMAILIO is not None
         port, tls_port = free_port(self.interface), free_port(self.interface)
-        directory = self.directory / "kamailio"
+        directory = self.directory / f"kamailio-{port}"
         directory.mkdir()
         arguments = [KAMAILIO, "-f", str(HERE / config), "-DD", "-E", "-A", f'ALGORITHM="{algorithm}"']
         arguments += ["-m", "16", "-M", "4", "-l", f"udp:127.0.0.1:{port}", "-l", f"tcp:127.0.0.1:{port}"]

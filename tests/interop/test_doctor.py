@@ -28,6 +28,8 @@ from .case import (
 from .rtp import RtpEnd, free_port
 from .wire import Wire, read_sipp
 
+#: Where audio that never stops is heard.
+QUIET = ("hold", "hold, both ways", "BYE")
 EVENTS = "a=rtpmap:101 telephone-event/8000"
 
 
@@ -111,12 +113,14 @@ class SippTests(DoctorCase):
         port, log = await self.patient()
         told = await self.visit(f"sip:3300@127.0.0.1:{port}")
         self.assertEqual(told.of("bad"), set(), told.findings)
-        # SIPp copies the Via as it came, has no TCP here, sends no reports, and no 100 is in the scenario.
-        self.assertEqual(told.of("odd"), {"rport", "tcp", "large messages", "RTCP"}, told.findings)
+        # SIPp copies the Via as it came, has no TCP here and sends no reports; the audio is the test's own, which knows
+        # nothing of holds and of the end.
+        self.assertEqual(told.of("odd"), {"rport", "tcp", "large messages", "RTCP", *QUIET}, told.findings)
         self.assertIn("it answered: 180 after", told.text("call"))
         self.assertIn("says something of its own", told.text("audio"))
-        self.assertIn("sendonly is answered with recvonly, it is quiet, and comes back", told.text("hold"))
-        self.assertIn("inactive is answered with inactive", told.text("hold, both ways"))
+        for check, directions in (("hold", ("sendonly", "recvonly")), ("hold, both ways", ("inactive", "inactive"))):
+            text = f"our {directions[0]} is answered with {directions[1]}, but it goes on sending audio"
+            self.assertEqual(told.text(check), text)
         self.assertIn("payload type 101", told.text("keys"))
         self.assertEqual(told.text("session timer")[:20], "it agreed to none; a")
         self.assertEqual(told.text("UPDATE"), "its Allow doesn't name UPDATE, so re-INVITE is used")
@@ -138,7 +142,10 @@ class SippTests(DoctorCase):
         )
         told = await self.visit(f"sip:3300@127.0.0.1:{port}")
         self.assertEqual(told.of("bad"), {"hold", "hold, both ways", "keys"}, told.findings)
-        self.assertEqual(told.of("odd"), {"rport", "tcp", "large messages", "RTCP", "options", "BYE"}, told.findings)
+        odd = {"rport", "tcp", "large messages", "RTCP", "options", "BYE", "rules"}
+        self.assertEqual(told.of("odd"), odd, told.findings)
+        # The scenario counts its o= line up at each answer, though nothing changes.
+        self.assertIn("but nothing else has changed (RFC 3264 8)", told.text("rules"))
         self.assertIn("it refuses OPTIONS with 501 'Not Implemented'", told.text("options"))
         self.assertIn("it doesn't fill in the rport", told.text("rport"))
         self.assertIn("sendonly is answered with sendrecv, where only recvonly or inactive", told.text("hold"))

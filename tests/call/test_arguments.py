@@ -450,8 +450,6 @@ class NotBuiltYetTests(Scene):
                 (None, "blue"),
                 "connect()",
             ),
-            "blind_transfer": ("(call_to, seconds_timeout=120)", ("x",), "retrievable_transfer()"),
-            "attended_transfer": ("(other_call, seconds_timeout=120)", (None,), "retrievable_transfer()"),
             "wait_for_answer_machine": (
                 "(milliseconds_min_beep_duration=180, milliseconds_post_beep_silence=1000, "
                 "milliseconds_no_beep_silence=4000, seconds_timeout=10)",

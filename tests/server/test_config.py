@@ -138,7 +138,7 @@ class BadTests(ConfigurationCase):
         self.assertIn("1 to 100000", found["limits.max_calls"])
         self.assertIn("nope.py is not there", found["service[0].application"])
         self.assertIn("0 to 3", found["service[0].extra_channels"])
-        self.assertIn("what exists: 'refuse'", found["service[0].refer"])
+        self.assertIn("allowed: 'refuse', 'follow'", found["service[0].refer"])
 
     def test_later(self) -> None:
         """Sections of later features say so and name what exists."""

@@ -113,8 +113,8 @@ def doctor(
     """Look at the phone, server or carrier at URI as a strict phone does, and say what is wrong with it.
 
     It asks over UDP, TCP and TLS, signs in where there is a --user, and calls the number that URI names, once, for
-    about a quarter of a minute. The password of --user is asked for where no option gives it. Ends with status 0 when nothing
-    is bad, with 1 when something is, with 2 when what was asked for can't be done.
+    about a quarter of a minute. The password of --user is asked for where no option gives it. Ends with status 0 when
+    nothing is bad, with 1 when something is, with 2 when what was asked for can't be done.
     """
     from telephony.doctor.asked import read_asked, read_secret
     from telephony.errors import Error

@@ -300,8 +300,9 @@ class Negotiation:
     def offered(self, sdp: bytes, direction: str | None = None) -> tuple[bytes, Agreed]:
         """Take the peer's offer, first or later; return our answer and what is agreed with it.
 
-        ``direction`` is what we want, None: what we wanted before, sendrecv at first; the answer says as much of it as the offer allows: sendonly is answered recvonly,
-        inactive is answered inactive, an address of 0.0.0.0 is the old way to hold and is answered as sendonly is.
+        ``direction`` is what we want, None: what we wanted before, sendrecv at first; the answer says as much
+        of it as the offer allows: sendonly is answered recvonly, inactive is answered inactive, an address of 0.0.0.0
+        is the old way to hold and is answered as sendonly is.
         Every m= line is answered in its place, those we don't take with port 0 (RFC 3264 section 6). The same offer
         again gives the same bytes again.
 

@@ -528,7 +528,7 @@ class LaterTests(SynchronousTestCase):
         self.assertEqual((version(answer), later), (3, agreed))
 
     def test_a_refresh(self) -> None:
-        """RFC 4028 7.4: an offer with the bytes of the last description, be it offer or answer; nothing changes by it."""
+        """RFC 4028 7.4: an offer with the bytes of the last description, offer or answer; nothing changes by it."""
         as_caller, as_called = ours(), ours()
         offer = as_caller.offer()
         as_caller.answered(sdp(PLAIN))

@@ -15,6 +15,7 @@ from telephony.errors import Error
 from telephony.testing.played import PlayedCall
 from telephony.testing.written import write_test
 from telephony.trace.comparison import beside, first_difference
+from telephony.trace.page import say as visibly
 from telephony.trace.recording import Recording, read_recording
 
 SAME, DIFFERENT, UNUSABLE = 0, 1, 2
@@ -54,7 +55,7 @@ def main(
     debug: bool = False,
     as_test: bool = False,
     out: Path | None = None,
-    say: Callable[[str], object] = print,
+    say: Callable[[str], object] = visibly,
 ) -> int:
     """Run the command; returns its exit status: 0 the same, 1 different, 2 nothing could be run."""
     try:
@@ -83,7 +84,7 @@ def _write(recording: Recording, file: Path, media: Path | None, out: Path | Non
 
 
 def replay(
-    recording: Recording, file: Path, media: Path | None, *, debug: bool = False, say: Callable[[str], object] = print
+    recording: Recording, file: Path, media: Path | None, *, debug: bool = False, say: Callable[[str], object] = visibly
 ) -> int:
     """Play a recording and say what came out; returns the exit status. Raises `Error` when it can't be played."""
     began = datetime.fromtimestamp(recording.began, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -15,10 +15,11 @@ from typing import Any
 import attrs
 
 from telephony.errors import Error
-from telephony.server.recordings import write_recording
+from telephony.server.recordings import write_private, write_recording
 from telephony.server.remote import ask, find_socket
 from telephony.trace.ladder import ladder
 from telephony.trace.page import page
+from telephony.trace.page import say as visibly
 from telephony.trace.pcap import capture
 from telephony.trace.recording import Recording, read_recording
 
@@ -39,7 +40,7 @@ class Wanted:
     save: Path | None
 
 
-def main(wanted: Wanted, say: Callable[[str], object] = print) -> int:
+def main(wanted: Wanted, say: Callable[[str], object] = visibly) -> int:
     """Run the command; returns its exit status: 1 with a sentence on stderr when there is nothing to show."""
     try:
         if wanted.call is None and (wanted.follow or wanted.pcap or wanted.html or wanted.save):
@@ -100,11 +101,11 @@ def _show(wanted: Wanted, lines: Iterator[str], say: Callable[[str], object]) ->
             say(f"{wanted.save} is the recording; play it again with: telephony replay {wanted.save}")
         if wanted.pcap is not None:
             data = capture(_walled(recording), _media(recording), names=names, notes=_later(recording, notes))
-            wanted.pcap.write_bytes(data)
+            write_private(wanted.pcap, data)
         if wanted.html is not None:
             title = f"Call {recording.call_id}"
             shown = page(recording.events(), names, title=title, notes=notes, media=recording.media(), start=0.0)
-            wanted.html.write_text(shown, encoding="utf-8")
+            write_private(wanted.html, shown.encode())
     except OSError as error:
         raise Error(f"{error.filename or 'the file'} can't be written: {error.strerror or error}") from error
 

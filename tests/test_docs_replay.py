@@ -75,7 +75,7 @@ class PageTests(InteropCase):
         self.assertIn(f"{alice.call.call_id}  ended with -1", said["telephony trace"])
         self.assertIn("channel ANSWERED", said[commands[1]])
         for name in ("call.pcapng", "call.html", "call.jsonl"):
-            self.assertTrue((self.directory / name).exists(), name)
+            self.assertEqual((self.directory / name).stat().st_mode & 0o777, 0o600, name)
         self.assertIn("It went the same way: return code -1", said["telephony replay RECORDING"])
         self.assertIn("(Pdb)", said["telephony replay RECORDING --debug"])
         self.assertIn("PASSED (successes=1)", said[commands[-1]])

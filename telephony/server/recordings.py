@@ -119,10 +119,15 @@ class RecordingFiles:
 def write_recording(path: Path, lines: list[bytes], keep: int | None = None) -> None:
     """Write a recording for its owner's eyes only; with ``keep``, delete the oldest others. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(number, "wb") as file:
-        file.write(b"".join(line + b"\n" for line in lines))
+    write_private(path, b"".join(line + b"\n" for line in lines))
     if keep is not None:
         known = sorted(one for one in path.parent.iterdir() if _NAME.fullmatch(one.name))
         for one in known[: max(0, len(known) - keep)]:
             one.unlink(missing_ok=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file for its owner's eyes only: it says who called whom. Raises OSError."""
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(number, "wb") as file:
+        file.write(data)

@@ -11,6 +11,7 @@ message, which a browser opens by itself; on paper all of them are open.
 from __future__ import annotations
 
 import re
+import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -127,6 +128,11 @@ def visible(text: str) -> str:
     return "".join(
         one if one in "\n\t" or unicodedata.category(one) not in _UNSEEN else ascii(one)[1:-1] for one in plain
     )
+
+
+def say(text: str) -> None:
+    """Print ``text`` as `visible` makes it: nothing that peers wrote is obeyed by a terminal."""
+    sys.stdout.write(visible(text) + "\n")
 
 
 #: Controls, formats (directions among them), surrogates, private and unassigned ones, and foreign line ends.

@@ -212,7 +212,9 @@ def names_of(events: Iterable[TraceEvent]) -> dict[Address, str]:
         name = legs.get(leg)
         if name is None:
             field = b"to|t" if event.sent is (not event.data.startswith(b"SIP/2.0")) else b"from|f"
-            found = re.search(rb"(?im)^(?:" + field + rb")[ \t]*:[^\r\n]*?sips?:([^@;>\s]{1,40})@", event.data)
+            # What stands in a display name is nobody's address.
+            before = rb'[ \t]*+:(?:"(?:[^"\\\r\n]|\\.)*+"|[^"\r\n])*?'
+            found = re.search(rb"(?im)^(?:" + field + rb")" + before + rb"sips?:([^@;>\s]{1,40})@", event.data)
             base = found[1].decode("utf-8", "replace").partition(":")[0] if found else f"{far[0]}:{far[1]}"
             name, number = base, 2
             while name in taken:

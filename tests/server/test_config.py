@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
+import subprocess
 import textwrap
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from telephony.server.config import Configuration, ConfigurationError, configuration_of, load_configuration
 from telephony.testing.certificates import issue
@@ -254,6 +257,17 @@ class TlsTests(ConfigurationCase):
         found = self.load(textwrap.dedent(snippet) + SERVICE + "public = true\n")
         self.assertTrue(found.tls.identity().can_listen)
         self.assertEqual((found.warnings, found.rtp.srtp, found.tls.verify), ([], "secure", True))
+
+    def test_documented_certificate(self) -> None:
+        """The command of docs/tls.rst makes a certificate that the snippet beside it takes, for the names in it."""
+        if shutil.which("openssl") is None:
+            raise SkipTest("no openssl")
+        page = (Path(__file__).parents[2] / "docs" / "tls.rst").read_text()
+        [command] = re.findall(r"^    \$ (openssl .*)$", page, re.MULTILINE)
+        subprocess.run(shlex.split(command), cwd=self.directory, check=True, capture_output=True)
+        tls = '[tls]\ncertificate = "server.pem"\nkey = "server.key"\nauthorities = "server.pem"\n'
+        found = self.load('[sip]\nlisten = ["tls:127.0.0.1:0"]\n' + tls + SERVICE)
+        self.assertEqual((found.tls.identity().can_listen, found.warnings), (True, []))
 
     def test_everything(self) -> None:
         """Each key."""

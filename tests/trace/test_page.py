@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from html.parser import HTMLParser
 
 from hypothesis import given
@@ -131,6 +133,13 @@ class PageTests(SynchronousTestCase):
         self.assertEqual(visible("a\r\nb\tc\rd"), "a\nb\tc\\rd")
         self.assertEqual(visible("Jürgen 電話 🙂"), "Jürgen 電話 🙂")
         self.assertEqual(visible("\u200b\u2028\ue000\x7f"), "\\u200b\\u2028\\ue000\\x7f")
+
+    def test_said(self) -> None:
+        """What a terminal would obey is spelled out for it, too."""
+        out = io.StringIO()
+        self.patch(sys, "stdout", out)
+        module.say("180 \x1b[2JBoo\n\x9b31m \u202e…")
+        self.assertEqual(out.getvalue(), "180 \\x1b[2JBoo\n\\x9b31m \\u202e…\n")
 
     def test_empty_and_long(self) -> None:
         """No messages is said; of very many the middle is left out."""

@@ -177,3 +177,11 @@ class ComparisonTests(SynchronousTestCase):
         came = TraceEvent(0, ("192.0.2.1", 5060), HERE, "UDP", invite % 1, False)
         went = TraceEvent(0, HERE, ("192.0.2.2", 5060), "UDP", invite % 2, True)
         self.assertEqual(list(names_of([came, went]).values()), ["alice", "server", "alice (2)"])
+
+    def test_names_in_quotes(self) -> None:
+        """RFC 3261 25.1: an address within a display name is a part of that name, and names nobody."""
+        for display in (b'"sip:bank@b"', b'"a\\" <sip:bank@b>"', b'"" "sip:bank@b"'):
+            text_ = b"INVITE sip:x SIP/2.0\r\nCall-ID: 1\r\nFrom: " + display + b" <sip:eve@h>\r\n\r\n"
+            self.assertEqual(
+                next(iter(names_of([TraceEvent(0, ("192.0.2.1", 1), HERE, "UDP", text_, False)]).values())), "eve"
+            )

@@ -77,6 +77,48 @@ class LeakTests(TransferScene):
         self.assertEqual([one() for one in left if one() is not None], [])
         self.assertEqual(alive() - before, Counter(), "of all that a call is made of")
 
+    def test_transfers_by_refer(self) -> None:
+        """REFER both ways and Replaces leave nothing either: neither who was replaced nor who took its place."""
+        from telephony.call.referring import Referring
+        from telephony.call.succession import Succession
+        from telephony.sip.refer import References, Referral, Referred
+
+        parts = (*PARTS, Referring, Succession, References, Referral, Referred)
+
+        def count() -> Counter[str]:
+            return Counter(type(one).__name__ for one in gc.get_objects() if type(one) in parts)
+
+        carol = self.phone("carol")
+        gc.collect()
+        before = count()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.joined()
+        self.channel.refer = self.other.refer = "follow"
+        told = self.bob.transfer(carol.uri)
+        self.run_until(carol.until("incoming"), 5)
+        carol.answer()
+        self.assertEqual(self.run_until(told, 5), 200)
+        self.run_until(self.bob.hang_up(), 5)
+        carol.dial(self.uri("3300"), replaces=carol.call)
+        self.run_until(lambda: not carol.calls[0].alive, 5)
+        self.run_until(self.channel.retrieve_transferred_call(), 5)
+        asked = self.other.blind_transfer(self.bob.uri)
+        self.run_until(lambda: len(self.bob.calls) == 2, 5)
+        self.bob.answer()
+        self.assertIs(self.run_until(asked, 5), State.IDLE)
+        refused = self.channel.blind_transfer(self.bob.uri)
+        self.run_until(lambda: len(self.bob.calls) == 3, 5)
+        self.bob.calls[-1].reject(486)
+        self.run_until(refused, 5)
+        self.alice.calls[0].hang_up()
+        self.bob.calls[1].hang_up()
+        self.advance(130)
+        self.exchange.on_call = None
+        del self.channel, self.other, self.outcome, asked, refused, told
+        self.advance(1)
+        self.assertEqual(count() - before, Counter())
+
     def test_a_resource_without_its_channel(self) -> None:
         """Section 3: what is kept of a dropped channel can be read, and raises Hangup where a call is needed."""
         channel = self.answer()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from telephony.aio import AioCallChannel
+from telephony.blocking import UASCallChannel
 from telephony.call.channel import CallChannel
 from telephony.call.constants import Cause, State, TransferCause
 from telephony.errors import Error, Hangup
@@ -241,7 +244,7 @@ class BlindTests(ReferScene):
         self.alice.calls[0].hang_up()
         self.assertIs(self.run_until(verb, 5), State.IDLE)
         self.assertIs(channel.transfer_cause(), TransferCause.HANGUP)
-        self.advance(2)
+        self.advance(20)
         self.bob.answer()
         self.advance(1)
         last = self.notified(self.alice)[-1]
@@ -294,6 +297,14 @@ class BlindTests(ReferScene):
         self.assertEqual(len(lost), 1)
         self.goodbye()
 
+    def test_signatures(self) -> None:
+        """``api.md`` section 4, also of the blocking and the asyncio channel."""
+        for kind in (CallChannel, UASCallChannel, AioCallChannel):
+            for name, wanted in (("blind_transfer", "call_to"), ("attended_transfer", "other_call")):
+                found = inspect.signature(getattr(kind, name)).parameters
+                self.assertEqual([*found], ["self", wanted, "seconds_timeout"])
+                self.assertEqual(found["seconds_timeout"].default, 120)
+
     def test_preconditions(self) -> None:
         """Section 4: ANSWERED only, nothing playing; a bad address is an Error, and nothing is sent."""
         idle = self.exchange.channel()
@@ -342,6 +353,22 @@ class AttendedTests(ReferScene):
         self.bob.hang_up()
         self.settle(100)
         self.assert_clean()
+
+    def test_target_leaves_the_end_to_us(self) -> None:
+        """RFC 5589 7: the target ends the call it was replaced in; where its BYE doesn't come, ours goes."""
+        channel, other = self.both()
+        self.strict = False
+
+        def lose(message: Message) -> Message | None:
+            return None if isinstance(message, Request) and message.method == "BYE" else message
+
+        self.bob.quirks.alter = lose
+        self.assertIs(self.run_until(channel.attended_transfer(other), 5), State.IDLE)
+        self.assertIs(other.state(), State.IDLE)
+        self.advance(0.5)
+        self.assertEqual(len(self.requests(self.bob, "BYE")), 1)
+        self.bob.quirks.alter = None
+        self.goodbye()
 
     def test_connected(self) -> None:
         """Two calls that are connected to each other are let go of: they talk on, without us."""

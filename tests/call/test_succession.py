@@ -138,6 +138,7 @@ class FollowedTests(SuccessionScene):
         self.extra_channel = lambda: other  # type: ignore[method-assign]
         self.joined()
         self.follow()
+        other.SIP.HeaderFieldsToSend.clear()
         self.bob.transfer(self.carol.uri)
         self.run_until(self.carol.until("incoming"), 5)
         self.assertEqual(self.carol.call.invite.get_all("Privacy"), ["id"])
@@ -212,6 +213,20 @@ class FollowedTests(SuccessionScene):
         self.advance(0.5)
         self.assert_outcome(State.ANSWERED, State.IDLE, TransferCause.NORMAL, Cause.NORMAL)
         self.assertEqual(self.hear(self.alice, 440, 480), 0)
+        self.all_over()
+
+    def test_nobody_there_meanwhile(self) -> None:
+        """Retrieved while nobody is at the other end: nothing can be played or held there, and an Error says why."""
+        self.referred()
+        self.bob.hang_up()
+        self.advance(0.5)
+        self.assertIs(self.run_until(self.channel.retrieve_transferred_call(), 5), State.ANSWERED)
+        self.failureResultOf(self.other.hold(), Error)
+        self.failureResultOf(self.other.DTMFPlayer.play("1"), Error)
+        self.carol.answer()
+        self.advance(0.5)
+        self.assertEqual(str(self.run_until(self.other.DTMFPlayer.play("1"), 5)), "NORMAL")
+        self.assertEqual(self.hear(self.alice, CAROL), 0, "it was retrieved")
         self.all_over()
 
     def test_referrer_does_not_leave(self) -> None:

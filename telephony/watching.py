@@ -107,7 +107,7 @@ def _show(wanted: Wanted, lines: Iterator[str], say: Callable[[str], object]) ->
             shown = page(recording.events(), names, title=title, notes=notes, media=recording.media(), start=0.0)
             write_private(wanted.html, shown.encode())
     except OSError as error:
-        raise Error(f"{error.filename or 'the file'} can't be written: {error.strerror or error}") from error
+        raise Error(f"{error.filename or 'the output'} can't be written: {error.strerror or error}") from error
 
 
 def drawn(recording: Recording) -> str:

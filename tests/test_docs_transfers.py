@@ -29,7 +29,7 @@ class TransfersTests(CallTestCase):
         [text] = blocks(PAGE, r"^\.\. code-block:: py$")
         file = self.directory / "hands_on.py"
         file.write_text(text)
-        bob = self.phone("bob", **({"auto_answer": 1} if answer else {}))
+        bob = self.phone("bob", auto_answer=1 if answer else None)
         hosted = self.application(file, parameters=bob.uri, extra_channels=1)
         alice = self.phone("alice")
         alice.dial(hosted.uri)

@@ -18,6 +18,7 @@ from telephony.server.switchboard import Switchboard
 from telephony.sip import auth
 from telephony.sip.message import Request, Response
 from telephony.testing.case import SERVER, CallTestCase
+from telephony.testing.quirks import Quirks
 from telephony.testing.registrar import Registrar
 from telephony.testing.threads import SimulatedRunner
 
@@ -488,6 +489,28 @@ class PhoneTests(LinesCase):
         await bob.until("answered")
         self.assertEqual(self.inbound[1].Details.phone, "bob")
         await bob.hang_up()
+
+    async def test_audio_for_somebody_else(self) -> None:
+        """RFC 5245 18.5.1: a stranger's audio goes for half a minute where he says, a phone's as long as it likes."""
+        self.serve_with(PHONES, public=True)
+        got: list[bytes] = []
+        port = self.network.host("203.0.113.9").open_datagram_port(
+            ("203.0.113.9", 4000), lambda data, _source: got.append(data)
+        )
+        said = (
+            "v=0\r\no=- 1 1 IN IP4 203.0.113.9\r\ns=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\n"
+            "m=audio 4000 RTP/AVP 8\r\na=recvonly\r\n"
+        )
+        bob = await self.signed_in("bob", quirks=Quirks(sdp=said.encode()))
+        eve = self.phone("eve", quirks=Quirks(sdp=said.encode()))
+        for phone, fewest, most in ((eve, 1000, 2500), (bob, 5900, 6100)):
+            got.clear()
+            phone.dial(self.uri("3300"))
+            await phone.until("answered")
+            await self.pause(120)
+            self.assertTrue(fewest < len(got) < most, (phone.name, len(got)))
+            await phone.hang_up()
+        port.close()
 
 
 class RuleTests(LinesCase):

@@ -294,7 +294,7 @@ class NamesTests(SynchronousTestCase):
             seen.add(name)
             if name == "telephony":
                 subcommand = command.commands[words[1]]
-                has = {option for one in subcommand.params for option in one.opts}
+                has = {option for one in subcommand.params for option in [*one.opts, *one.secondary_opts]}
                 self.assertLessEqual(set(options_of(words)), has, words)
             elif name == "twistd":
                 self.assertEqual(words[1:3], ["-n", "telephony"])

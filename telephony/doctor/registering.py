@@ -18,6 +18,8 @@ from telephony.testing.phone_registration import Registration
 #: How long we sign in for, and the time that is too short for most registrars (seconds).
 EXPIRES = 300
 SHORT = 5
+#: What says that user or password are wrong (RFC 3261 22.1, 21.4.4); anything else is about something else.
+WRONG_PASSWORD = (401, 403, 407)
 
 
 def _challenges(response: Response) -> list[dict[str, str]]:
@@ -91,6 +93,14 @@ async def register(visit: Visit) -> Finding:
     if status >= 300:
         last = [one.message for one in phone.log if not one.sent and isinstance(one.message, Response)]
         said = quoted(last[-1]) if last else str(status)
+        if status not in WRONG_PASSWORD:
+            return Finding(
+                check="register",
+                outcome=Outcome.BAD,
+                text=f"it takes our password, and refuses to sign {registration.aor} in with {said}",
+                advice="Name the domain that it serves: a trunk's trunk.host, and here sip:NUMBER@DOMAIN.",
+                facts=facts,
+            )
         return Finding(
             check="register",
             outcome=Outcome.BAD,
@@ -124,6 +134,8 @@ def digest(algorithm: str) -> Callable[[Visit], Coroutine[Any, Any, Finding]]:
         if response is not None and response.status < 300:
             visit.registered = True
             return Finding(check=name, outcome=Outcome.GOOD, text=f"it asks for {algorithm}, and takes our answer")
+        if response is not None and response.status not in WRONG_PASSWORD:
+            raise NotDone(f"it refuses with {quoted(response)}, which says nothing of our answer by it")
         said = "doesn't answer" if response is None else f"refuses with {quoted(response)}"
         first = visit.challenged[0] == algorithm
         advice = "Its own passwords may be stored for another algorithm only."

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import attrs
+
 from telephony.call.destination import Destination
 from telephony.call.exchange import Exchange
 from telephony.errors import Error
@@ -37,7 +39,7 @@ class Lines:
             realm = configuration.sip.domains[0] if configuration.sip.domains else REALM
             key = exchange.host.random.getrandbits(256).to_bytes(32, "big")
             self.phones = Phones(
-                configuration.phones, exchange.host.clock, key, realm, self.serves, configuration.sip.digest
+                configuration.phones, exchange.host.clock, key, realm, self.is_home, configuration.sip.digest
             )
             exchange.user_agent.on_register = self.phones.register
         if self.trunks or self.phones is not None:
@@ -108,6 +110,14 @@ class Lines:
         if uri.port is None and not ports & {5060, 5061}:
             return False
         return self._exchange.is_ours(address)
+
+    def is_home(self, uri: SipUri) -> bool:
+        """Tell whether an address-of-record is one of ours: phones that know our port leave it out of their name."""
+        return self.serves(uri) or any(
+            self.serves(attrs.evolve(uri, port=port))
+            for _transport, (_host, port) in self._exchange.listeners
+            if uri.port is None
+        )
 
     def number(self, number: TelUri, caller: NameAddr | None, default: NameAddr, trunk: str | None) -> Destination:
         """Return how a number is dialled; see `telephony.call.destination.Lines`."""

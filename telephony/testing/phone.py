@@ -284,18 +284,20 @@ class Phone:
         expires: int = 3600,
         keep: bool = True,
         keep_alive: float = 0.0,
+        aor: str | None = None,
     ) -> Deferred[int]:
         """Register at a SIP URI, and keep it up; fires with the final status of the first REGISTER, 0 for none.
 
         From then on its calls come From the address that is registered. ``password`` (and ``username``) answer
         challenges, in calls too. ``keep=False`` lets the binding run out; ``keep_alive`` sends CRLFs to the registrar
-        so often, in seconds.
+        so often, in seconds. ``aor`` is the address to register for, usually its name at the registrar.
         """
         if password is not None:
             self.sending.credentials = Credentials(username or self.name, password, self.host.random)
         if self.registration is not None:
             self.registration.stop()
         self.registration = Registration(self, server, expires, keep=keep, keep_alive=keep_alive)
+        self.registration.aor = aor or self.registration.aor
         return self.registration.send()
 
     def unregister(self) -> Deferred[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from telephony.doctor.findings import Finding, Outcome
-from telephony.sip.message import Request, Response
+from telephony.sip.message import Request, Response, respond
 from telephony.testing.registrar import Registrar
 from telephony.testing.wire import Way
 
@@ -68,6 +68,20 @@ class SigningInTests(DoctorCase):
         self.assertIn("trunk.password", found["register"].advice)
         for one in found.values():
             self.assertNotIn("queen-of-hearts", f"{one}")
+        self.assertEqual(registrar.registrations, [])
+
+    def test_another_domain(self) -> None:
+        """RFC 3261 10.3 step 5: a 404 behind the right password is about the address, not about the password."""
+        registrar = self.registrar()
+        self.patch(Registrar, "_register", lambda _self, request, _back: respond(request, 404))
+        found = self.signing_in()
+        self.assertEqual(found["register"].outcome, Outcome.BAD)
+        self.assertIn(
+            f"takes our password, and refuses to sign sip:alice@{REGISTRAR} in with 404", found["register"].text
+        )
+        self.assertNotIn("password are wrong", found["register"].text)
+        self.assertIn("domain", found["register"].advice)
+        self.assertEqual({found[one.lower()].outcome for one in ("MD5", "SHA-256")}, {Outcome.NOT_DONE})
         self.assertEqual(registrar.registrations, [])
 
     def test_open(self) -> None:

@@ -17,6 +17,7 @@ from telephony.server.config import load_configuration
 from telephony.server.switchboard import Switchboard
 from telephony.sip import auth
 from telephony.sip.message import Request, Response
+from telephony.sip.uri import SipUri
 from telephony.testing.case import SERVER, CallTestCase
 from telephony.testing.quirks import Quirks
 from telephony.testing.registrar import Registrar
@@ -451,6 +452,19 @@ class PhoneTests(LinesCase):
                 await eve.until("ended")
                 statuses.append(eve.call.status)
         self.assertEqual(statuses, [401, 401, 401, 401, 403, 403])
+
+    async def test_port_left_out(self) -> None:
+        """RFC 3261 10.2: an address-of-record has no port, whatever the port that the REGISTER is sent to."""
+        self.serve_with(PHONES)
+        self.exchange.listen(f"udp:{SERVER}:5990")
+        self.patch(self.exchange, "_listeners", [("udp", (SERVER, 5990))])
+        bob = self.phone("bob")
+        told = f"sip:bob@{SERVER}"
+        self.assertEqual(await bob.register(f"sip:{SERVER}:5990", "b-secret", aor=told, keep=False), 200)
+        assert self.board.lines.phones is not None
+        self.assertEqual(self.board.lines.phones.registrar.users(), ["bob"])
+        self.assertFalse(self.board.lines.is_home(SipUri("sip", "bob", None, SERVER, 5991)))
+        self.assertFalse(self.board.lines.is_home(SipUri("sip", "bob", None, "elsewhere.example")))
 
     async def test_somebody_else(self) -> None:
         """RFC 3261 10.3 step 4: with one's own password nobody signs in for somebody else."""

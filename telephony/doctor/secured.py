@@ -46,10 +46,11 @@ class _Look(Protocol):
 
     def _keep(self) -> None:
         handle = cast(Any, self.transport).getHandle()
+        self.version = str(handle.get_protocol_version_name())
         try:
             self.certificate = handle.get_peer_certificate(as_cryptography=True)
-            self.version = str(handle.get_protocol_version_name())
-        except Exception:
+        except ValueError as error:
+            self.distrust(f"can't be read: {error}")
             return
         if self.identity is not None:
             self.refused = self.identity.refusal(handle, self.name)

@@ -113,11 +113,10 @@ class Lines:
 
     def is_home(self, uri: SipUri) -> bool:
         """Tell whether an address-of-record is one of ours: phones that know our port leave it out of their name."""
-        return self.serves(uri) or any(
-            self.serves(attrs.evolve(uri, port=port))
-            for _transport, (_host, port) in self._exchange.listeners
-            if uri.port is None
-        )
+        if uri.port is not None:
+            return self.serves(uri)
+        ports = {port for _transport, (_host, port) in self._exchange.listeners}
+        return any(self.serves(attrs.evolve(uri, port=port)) for port in ports)
 
     def number(self, number: TelUri, caller: NameAddr | None, default: NameAddr, trunk: str | None) -> Destination:
         """Return how a number is dialled; see `telephony.call.destination.Lines`."""

@@ -15,6 +15,17 @@ from typing import Any, ClassVar, Generic, TypeVar
 S = TypeVar("S", bound=Enum)
 I = TypeVar("I", bound=Enum)  # noqa: E741 - I for input, as S is for state
 
+
+class Symbol(Enum):
+    """A state or an input: an enumeration whose members hash by identity, of which there is one each anyhow.
+
+    ``Enum`` hashes by name, in Python, and every input of every machine looks up two of them: that was a fifth of what
+    taking an input costs.
+    """
+
+    __hash__ = object.__hash__
+
+
 #: What a transition does: called with the machine and the input's argument, after the state has moved.
 Output = Callable[[Any, Any], None]
 #: Where an input leads, and what is done then, in order.
@@ -51,15 +62,26 @@ class Machine(Generic[S, I]):
 
     def feed(self, one: I, argument: Any = None) -> None:
         """Take an input: move to the next state, then run the outputs. A pair the table leaves out is a KeyError."""
-        if self._pending is not None:
-            self._pending.append((one, argument))
+        pending = self._pending
+        if pending is not None:
+            if pending is _NOTHING_WAITS:
+                self._pending = deque(((one, argument),))
+            else:
+                pending.append((one, argument))
             return
-        self._pending = deque(((one, argument),))
+        self._pending = _NOTHING_WAITS
         try:
+            self.state, outputs = self.table[self.state][one]
+            for output in outputs:
+                output(self, argument)
             while self._pending:
-                current, value = self._pending.popleft()
-                self.state, outputs = self.table[self.state][current]
+                one, argument = self._pending.popleft()
+                self.state, outputs = self.table[self.state][one]
                 for output in outputs:
-                    output(self, value)
+                    output(self, argument)
         finally:
             self._pending = None
+
+
+#: Stands for the queue of a machine that is busy, as long as no input waits: mostly none ever does.
+_NOTHING_WAITS: deque[Any] = deque(maxlen=0)

@@ -5,10 +5,10 @@ Owns: names and their mapping, as data. Must not know channels, sessions or medi
 
 from __future__ import annotations
 
-from enum import Enum
+from telephony.tables import Symbol
 
 
-class Word(Enum):
+class Word(Symbol):
     """An enumeration of the application interface: prints as its bare name, compares by identity."""
 
     def __str__(self) -> str:

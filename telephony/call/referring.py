@@ -7,7 +7,6 @@ sent or what a NOTIFY looks like (`telephony.sip.refer`).
 
 from __future__ import annotations
 
-from enum import Enum
 from functools import partial
 
 from twisted.internet.defer import Deferred
@@ -23,19 +22,19 @@ from telephony.sip.refer import Kind, News, Referral
 from telephony.sip.refer_words import asks_for_privacy, format_refer_to, is_anonymous
 from telephony.sip.replaces import Replaces
 from telephony.sip.session import Session
-from telephony.tables import Machine, ignored
+from telephony.tables import Machine, Symbol, ignored
 
 _DECIDED = frozenset({State.ANSWERED, State.IDLE, State.ERROR})
 
 
-class ReferringState(Enum):
+class ReferringState(Symbol):
     """Where a transfer by REFER is."""
 
     ASKED = "the far end has been asked, what comes of it isn't known"
     OVER = "done, refused or given up"
 
 
-class ReferringInput(Enum):
+class ReferringInput(Symbol):
     """What can happen to it."""
 
     DONE = "the far end has been answered where it was sent"

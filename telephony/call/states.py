@@ -7,12 +7,12 @@ Owns: which input is legal in which state and where it leads. Must not know what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
 from telephony.call.constants import State
+from telephony.tables import Symbol
 
 
-class Input(Enum):
+class Input(Symbol):
     """What can happen to a channel. The first group are the application's verbs: where refused, they raise."""
 
     DIAL = "the application places a call on it"

@@ -11,7 +11,6 @@ keys, SRTP and the session timer are the new leg's own; a hold ends with the leg
 
 from __future__ import annotations
 
-from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ from telephony.sip.outgoing import OutgoingSession
 from telephony.sip.refer import Referred
 from telephony.sip.refer_words import asks_for_privacy
 from telephony.sip.uri import SipUri
-from telephony.tables import Machine, ignored
+from telephony.tables import Machine, Symbol, ignored
 
 if TYPE_CHECKING:
     from telephony.call.core import ChannelCore
@@ -44,7 +43,7 @@ FOLLOW_SECONDS = 120.0
 GOODBYE_SECONDS = 5.0
 
 
-class SuccessionState(Enum):
+class SuccessionState(Symbol):
     """Where a succession is."""
 
     BESIDE = "the old leg talks, the new one isn't there yet"
@@ -52,7 +51,7 @@ class SuccessionState(Enum):
     OVER = "the new leg has taken the place of the old one, or never will"
 
 
-class SuccessionInput(Enum):
+class SuccessionInput(Symbol):
     """What can happen to it."""
 
     RINGS = "the new leg's far end rings"

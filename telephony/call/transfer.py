@@ -6,7 +6,6 @@ transfer's cause, written once (I8). Must not know SIP messages: both channels t
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
 from telephony.call.constants import Cause, TransferCause
@@ -14,13 +13,13 @@ from telephony.media.endpoint import Endpoint
 from telephony.media.join import Join
 from telephony.media.players import ToneSource
 from telephony.media.tones import ToneCycle
-from telephony.tables import Machine, Table, Transition, ignored
+from telephony.tables import Machine, Symbol, Table, Transition, ignored
 
 if TYPE_CHECKING:
     from telephony.call.core import ChannelCore
 
 
-class TransferState(Enum):
+class TransferState(Symbol):
     """Where a transfer is."""
 
     DIALLING = "the target has been called and nothing was heard of it"
@@ -30,7 +29,7 @@ class TransferState(Enum):
     OVER = "failed, ended or retrieved"
 
 
-class TransferInput(Enum):
+class TransferInput(Symbol):
     """What can happen to a transfer."""
 
     RINGS = "180 to 183 from the target"

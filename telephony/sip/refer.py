@@ -23,7 +23,7 @@ from telephony.sip.flow import Flow
 from telephony.sip.message import Request, Response, reason_phrase
 from telephony.sip.refer_words import SIPFRAG, ReferTo, Report, read_refer, read_report, write_report
 from telephony.sip.transaction import ServerTransaction, TransactionFailure
-from telephony.tables import Machine, ignored
+from telephony.tables import Machine, Symbol, ignored
 
 if TYPE_CHECKING:
     from telephony.sip.dialog import Dialog
@@ -37,7 +37,7 @@ MOST_TAKEN = 1
 EXPIRES = 180
 
 
-class ReferralState(Enum):
+class ReferralState(Symbol):
     """Where a REFER of ours is."""
 
     ASKED = "the REFER is on its way"
@@ -47,7 +47,7 @@ class ReferralState(Enum):
     OVER = "refused, or nothing more will be told"
 
 
-class ReferralInput(Enum):
+class ReferralInput(Symbol):
     """What can happen to it."""
 
     TAKEN = "a 2xx to the REFER"

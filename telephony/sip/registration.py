@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
 from typing import Any, Protocol
 
 import attrs
@@ -24,7 +23,7 @@ from telephony.sip.message import Request, Response
 from telephony.sip.sending import Sending, SendingCore
 from telephony.sip.transaction import TransactionFailure
 from telephony.sip.uri import SipUri, parse_uri
-from telephony.tables import Machine, Table, ignored
+from telephony.tables import Machine, Symbol, Table, ignored
 
 #: Seconds that we ask for.
 EXPIRES = 3600
@@ -70,7 +69,7 @@ class RegistrationCore(SendingCore, Protocol):
         """Find the ways to a URI; ``found`` gets None and the reason where there is none."""
 
 
-class RegistrationState(Enum):
+class RegistrationState(Symbol):
     """Where a registration is."""
 
     OFF = "not begun, or ended"
@@ -80,7 +79,7 @@ class RegistrationState(Enum):
     ENDING = "being removed"
 
 
-class RegistrationInput(Enum):
+class RegistrationInput(Symbol):
     """What happens to a registration."""
 
     START = "start (verb)"

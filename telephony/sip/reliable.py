@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum
 from typing import NamedTuple, Protocol
 
 from telephony.errors import RemoteProtocolError
@@ -19,7 +18,7 @@ from telephony.sip.grammar import excerpt
 from telephony.sip.headers import parse_cseq, parse_number
 from telephony.sip.message import Request, Response
 from telephony.sip.timers import Timers
-from telephony.tables import Machine, Table, ignored
+from telephony.tables import Machine, Symbol, Table, ignored
 
 #: The option tag of RFC 3262.
 RELIABLE = "100rel"
@@ -152,7 +151,7 @@ class Ringer(Protocol):
         """No PRACK came for 64*T1: refuse the INVITE (RFC 3262 3)."""
 
 
-class RingingState(Enum):
+class RingingState(Symbol):
     """Where the reliable provisional responses to one INVITE are."""
 
     CLEAR = "no reliable response waits for a PRACK"
@@ -162,7 +161,7 @@ class RingingState(Enum):
     OVER = "there is a final response: nothing is sent again"
 
 
-class RingingInput(Enum):
+class RingingInput(Symbol):
     """What happens to them. The first three come from the session."""
 
     RING = "send one without a description"

@@ -11,7 +11,6 @@ so.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from enum import Enum
 from typing import ClassVar, Literal
 
 from twisted.internet.defer import Deferred, succeed
@@ -32,10 +31,10 @@ from telephony.sip.reliable import RELIABLE
 from telephony.sip.sending import Sending
 from telephony.sip.session_timer import SessionTimer
 from telephony.sip.transaction import InviteServerTransaction, ServerTransaction, TransactionFailure
-from telephony.tables import Machine
+from telephony.tables import Machine, Symbol
 
 
-class SessionState(Enum):
+class SessionState(Symbol):
     """Where a session is."""
 
     PROCEEDING = "no final response yet"
@@ -46,7 +45,7 @@ class SessionState(Enum):
     ENDED = "over"
 
 
-class SessionInput(Enum):
+class SessionInput(Symbol):
     """What happens to a session. Those with *verb* come from its owner."""
 
     PROGRESS = "a 1xx to our INVITE"

@@ -19,7 +19,7 @@ from telephony.sip.auth import copy_credentials
 from telephony.sip.flow import Flow, WayBack
 from telephony.sip.message import Request, Response
 from telephony.sip.timers import Timers
-from telephony.tables import I, Machine, S, Table, ignored
+from telephony.tables import I, Machine, S, Symbol, Table, ignored
 
 #: What a branch that identifies a transaction begins with (RFC 3261 8.1.1.7).
 COOKIE = "z9hG4bK"
@@ -30,7 +30,7 @@ MAX_OVER_UDP = 1300
 ClientKey = tuple[str, str]
 
 
-class ClientState(Enum):
+class ClientState(Symbol):
     """Where a client transaction is. CALLING is called Trying for what isn't an INVITE."""
 
     CALLING = "calling"
@@ -40,7 +40,7 @@ class ClientState(Enum):
     TERMINATED = "terminated"
 
 
-class ClientInput(Enum):
+class ClientInput(Symbol):
     """What happens to a client transaction."""
 
     PROVISIONAL = "a 1xx"
@@ -52,7 +52,7 @@ class ClientInput(Enum):
     BROKEN = "the flow failed"
 
 
-class ServerState(Enum):
+class ServerState(Symbol):
     """Where a server transaction is. PROCEEDING includes Trying for what isn't an INVITE."""
 
     PROCEEDING = "proceeding"
@@ -62,7 +62,7 @@ class ServerState(Enum):
     TERMINATED = "terminated"
 
 
-class ServerInput(Enum):
+class ServerInput(Symbol):
     """What happens to a server transaction; the first three come from its user."""
 
     PROVISIONAL = "send a 1xx"

@@ -1,211 +1,42 @@
 """A leg: one SIP dialog and its media, the only place where the two meet.
 
-Owns: the INVITE session, its offer/answer exchange and its RTP, from the first message to the release of the port.
-Tells its owner, the channel, in a handful of words what became of it. Must not know channel states, verbs or
-transfers. RFC 3261 13 to 15 through `sip.session`, RFC 3264 through `sdp.negotiation`, RFC 3960 for early media.
+Owns: the INVITE session and its offer/answer exchange, from the first message to the end; what its media are made of
+is in `leg_core`, how it calls in `leg_calling`. Tells its owner, the channel, in a handful of words what became of it.
+Must not know channel states, verbs or transfers. RFC 3261 13 to 15 through `sip.session`, RFC 3264 through
+`sdp.negotiation`, RFC 3960 for early media.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.python.failure import Failure
 
-from telephony.call.destination import Destination
-from telephony.call.keys import KeysIn, KeysOut
-from telephony.call.leg_words import Change, Ending, How, LegOwner
+from telephony.call.leg_calling import CallingLeg
+from telephony.call.leg_words import Change, Ending, How
 from telephony.errors import RemoteProtocolError
-from telephony.media.endpoint import Endpoint
-from telephony.rtp.ports import NoPorts, PortPair
-from telephony.rtp.session import RtpSession
-from telephony.sdp.negotiation import EVENT, Agreed, Negotiation, Securing
+from telephony.rtp.ports import NoPorts
+from telephony.sdp.negotiation import EVENT, Negotiation
 from telephony.sip.headers import format_reason
 from telephony.sip.incoming import IncomingSession
-from telephony.sip.message import Message, Request, Response
+from telephony.sip.message import Request, Response
 from telephony.sip.outgoing import OutgoingSession
 from telephony.sip.particulars import reason_of
-from telephony.sip.parties import MAX_FORKS, SessionRefusal, allows
-from telephony.sip.registrar import BindingWays
+from telephony.sip.parties import MAX_FORKS, SessionRefusal
 from telephony.sip.reliable import reliable_number
-from telephony.sip.resolve import NoWay
 from telephony.sip.session import Session
-from telephony.sip.targets import Target
 from telephony.sip.uri import SipUri
 
 if TYPE_CHECKING:
-    from telephony.call.exchange import Exchange
     from telephony.sip.refer import Referred
 
 
-class Leg:
+class Leg(CallingLeg):
     """One dialog with its media. Make it with `dial` or `arrive`; end it with `end`."""
 
-    __slots__ = (
-        "_answered",
-        "_early",
-        "_early_answers",
-        "_elsewhere",
-        "_exchange",
-        "_keys_in",
-        "_keys_out",
-        "_locating",
-        "_media_at",
-        "_negotiation",
-        "_pair",
-        "_reliable",
-        "_rtp",
-        "_securing",
-        "endpoint",
-        "owner",
-        "session",
-    )
-
-    def __init__(self, exchange: Exchange, owner: LegOwner) -> None:
-        self._exchange = exchange
-        self.owner: LegOwner | None = owner
-        self.session: IncomingSession | OutgoingSession | None = None
-        self.endpoint: Endpoint | None = None
-        self._negotiation: Negotiation | None = None
-        self._pair: PortPair | None = None
-        self._rtp: RtpSession | None = None
-        self._locating: Deferred[Any] | None = None
-        self._elsewhere: Callable[[], None] | None = None
-        #: By To tag: the first description of each fork, and the answer that one has given reliably (R17, R19).
-        self._early_answers: dict[str, bytes] = {}
-        self._reliable: dict[str, bytes] = {}
-        self._keys_in = KeysIn(exchange.host.clock, self._key_by_info)
-        self._keys_out: KeysOut | None = None
-        self._early: str | None = None
-        self._answered = False
-        self._media_at = ""
-        self._securing = Securing.REFUSED
-
-    # -- outgoing ------------------------------------------------------------------------------------------------
-
-    def dial(
-        self,
-        destination: Destination,
-        codecs: Sequence[str],
-        headers: Sequence[tuple[str, str]],
-        max_forwards: int,
-        may_dial: Callable[[SipUri], bool] | None = None,
-    ) -> None:
-        """Send an INVITE, as soon as it is known where to; whatever goes wrong is told as `leg_over`, maybe at once.
-
-        A 3xx is followed to contacts of which ``may_dial`` says so (R6), with the same offer.
-        """
-        if destination.refusal is not None:
-            self._over(Ending(How.REFUSED, *destination.refusal))
-            return
-        if destination.near is not None:
-            self._dial_near(destination.near, destination, codecs, headers, max_forwards, may_dial)
-            return
-        # Which of our addresses goes into the SDP depends on where the target is.
-        first_hop = destination.first_hop
-        locating = self._exchange.user_agent.locate(first_hop)
-        self._locating = locating
-        dialling = locating.addCallback(self._dial_at, destination, codecs, headers, max_forwards, may_dial)
-        dialling.addErrback(self._not_found, first_hop.host)
-
-    def _dial_near(
-        self,
-        near: BindingWays,
-        destination: Destination,
-        codecs: Sequence[str],
-        headers: Sequence[tuple[str, str]],
-        max_forwards: int,
-        may_dial: Callable[[SipUri], bool] | None,
-    ) -> None:
-        """Call a phone that has signed in, where it signed in from."""
-        remote = near.remote
-        try:
-            ours = self._exchange.media_address(remote) if remote is not None else ""
-        except OSError:
-            ours = ""
-        if remote is None or not ours:
-            self._over(Ending(How.REFUSED, 480, "no phone can be reached there now"))
-            return
-        # One offer is for all of them, so that only those can be asked that reach the address in it.
-        near.keep(lambda flow: self._exchange.media_address(flow.remote) == ours)
-        self._invite(ours, remote[0], near.secure, None, destination, codecs, headers, max_forwards, may_dial)
-
-    def _dial_at(
-        self,
-        targets: Sequence[Target],
-        destination: Destination,
-        codecs: Sequence[str],
-        headers: Sequence[tuple[str, str]],
-        max_forwards: int,
-        may_dial: Callable[[SipUri], bool] | None,
-    ) -> None:
-        self._locating = None
-        ours, reason = "", ""
-        ways: list[Target] = []
-        others: list[Target] = []
-        for one in targets:
-            try:
-                address = self._exchange.media_address(one.address)
-            except OSError as error:
-                reason = reason or f"there is no way to {one.address[0]}: {error.strerror or error}"
-                continue
-            ours = ours or address
-            (ways if address == ours else others).append(one)
-        if not ways:
-            self._over(Ending(How.REFUSED, 0, reason))
-            return
-        # The offer holds an address that these targets can send to. The others get an INVITE of their own.
-        self._elsewhere = None
-        if others:
-            self._elsewhere = partial(self._dial_at, others, destination, codecs, headers, max_forwards, may_dial)
-        secure = all(one.transport == "TLS" for one in ways)
-        self._invite(ours, ways[0].address[0], secure, ways, destination, codecs, headers, max_forwards, may_dial)
-
-    def _invite(
-        self,
-        ours: str,
-        theirs: str,
-        secure: bool,
-        targets: Sequence[Target] | None,
-        destination: Destination,
-        codecs: Sequence[str],
-        headers: Sequence[tuple[str, str]],
-        max_forwards: int,
-        may_dial: Callable[[SipUri], bool] | None,
-    ) -> None:
-        """Send the INVITE, with audio between our address ``ours`` and ``theirs``, ``secure`` over TLS only."""
-        self._securing = self._exchange.securing(secure)
-        self._open_media(ours, theirs, codecs)
-        assert self._negotiation is not None
-        self.session = self._exchange.user_agent.invite(
-            destination.uri,
-            from_=destination.caller,
-            offer=self._negotiation.offer(),
-            observer=self,
-            headers=[*headers, *destination.headers],
-            max_forwards=max_forwards,
-            targets=targets,
-            routes=destination.routes,
-            may_dial=may_dial,
-            account=destination.account,
-            near=destination.near,
-        )
-        self.session.identity = destination.identity
-        assert self.owner is not None
-        self.owner.leg_placed(self.session.call_id)
-
-    def _not_found(self, failure: Failure, name: str) -> None:
-        self._locating = None
-        if self.owner is None:
-            return
-        if isinstance(failure.value, NoPorts):
-            self._over(Ending(How.NO_PORTS, 0, failure.getErrorMessage()))
-            return
-        failure.trap(NoWay)  # type: ignore[no-untyped-call]
-        self._over(Ending(How.REFUSED, 0, f"{name} leads nowhere: {failure.getErrorMessage()}"))
+    __slots__ = ()
 
     # -- incoming ------------------------------------------------------------------------------------------------
 
@@ -286,11 +117,6 @@ class Leg:
 
     # -- both ----------------------------------------------------------------------------------------------------
 
-    @property
-    def agreed(self) -> Agreed | None:
-        """What the last offer/answer exchange settled, None before the first."""
-        return None if self._negotiation is None else self._negotiation.agreed
-
     def change(self, change: Change) -> None:
         """Offer the far end a direction by re-INVITE: "sendonly" or "inactive" to hold it, "sendrecv" to resume.
 
@@ -335,110 +161,6 @@ class Leg:
             session.cancel(why)
             return succeed(None)
         return session.bye([("Reason", why)] if why else [])
-
-    def _negotiation_for(self, codecs: Sequence[str]) -> Negotiation:
-        assert self._rtp is not None
-        return Negotiation(
-            self._media_at,
-            self._rtp.address[1],
-            self._exchange.host.random.getrandbits(31),
-            codecs=tuple(codecs) or self._exchange.codecs,
-            securing=self._securing,
-            new_key=self._exchange.host.random.randbytes,
-        )
-
-    def _open_media(self, address: str, remote: str, codecs: Sequence[str]) -> None:
-        exchange = self._exchange
-        self._pair = exchange.ports.acquire(address)
-        self._media_at = exchange.advertised(address, remote)
-        random = exchange.host.random
-        recorder = exchange.recorder
-        pair = self._pair if recorder is None or not recorder.media else recorder.tapped(self._pair, self)
-        self._rtp = RtpSession(pair, exchange.host.clock, random, f"{random.getrandbits(48):012x}")
-        self._negotiation = self._negotiation_for(codecs)
-        self.endpoint = Endpoint(self._rtp, exchange.media_clock)
-        self.endpoint.on_digit = self._digit
-
-    def _watch_media(self) -> None:
-        """Begin the media timer, now that both sides send (R32)."""
-        if self.owner is not None and self.endpoint is not None:
-            self.endpoint.watch(self.owner.media_timeout, self._media_lost)
-
-    def _media_lost(self) -> None:
-        session = self.session
-        if session is not None:
-            session.bye([("Reason", format_reason("SIP", 408, "No Media"))])
-        self._over(Ending(How.SILENT, 0, "no RTP and no RTCP came"))
-
-    def _start_media(self) -> None:
-        if self.endpoint is not None:
-            self.endpoint.start()
-
-    def _digit(self, digit: str) -> None:
-        self._keys_in.event()
-        if self.owner is not None:
-            self.owner.leg_digit(digit)
-
-    def _key_by_info(self, key: str) -> None:
-        if self.endpoint is not None:
-            self.endpoint.pressed(key)
-        if self.owner is not None:
-            self.owner.leg_digit(key)
-
-    def _begin_keys(self, session: Session, message: Message) -> None:
-        """Send keys by INFO where the far end takes no telephone events, if ``message`` says that it takes INFO."""
-        if self.endpoint is not None and allows(message, "INFO"):
-            self._keys_out = KeysOut(session, self._keys_refused)
-            self.endpoint.signal = self._keys_out.send
-
-    def _keys_refused(self, keys: str) -> None:
-        if self.endpoint is not None:
-            self.endpoint.signal = None
-            self.endpoint.press(keys)
-
-    def _first_packet(self) -> None:
-        if self.owner is not None and not self._answered:
-            self.owner.leg_early_media()
-
-    def _close(self) -> None:
-        """Stop the media, free the port and let go of everything; the session looks after itself from here."""
-        if self.owner is not None and self._rtp is not None:
-            self.owner.leg_media_over(self._rtp.packets_received, self._rtp.packets_sent)
-        self.owner = None
-        self._keys_in.close()
-        self._elsewhere = None
-        if self._locating is not None:
-            locating, self._locating = self._locating, None
-            locating.addErrback(lambda _given_up: None)
-            locating.cancel()
-        if self.session is not None:
-            if self._answered and self.session.dialog is not None:
-                self._exchange.replacing.ended.note(self.session.dialog)
-            self.session.observer = None
-            self.session = None
-        self._release_media()
-
-    def _release_media(self) -> None:
-        if self._keys_out is not None:
-            self._keys_out.close()
-            self._keys_out = None
-        if self.endpoint is not None:
-            self.endpoint.signal = None
-            self.endpoint.on_digit = None
-            self.endpoint.on_first_packet = None
-            self.endpoint.on_timeout = None
-            self.endpoint.stop()
-            self.endpoint = None
-        if self._rtp is not None:
-            self._rtp.close()
-            self._rtp = None
-        self._pair = None
-
-    def _over(self, ending: Ending) -> None:
-        owner = self.owner
-        self._close()
-        if owner is not None:
-            owner.leg_over(ending)
 
     # -- SessionObserver -----------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ _CHANNEL = "telephony/call/channel.py"
 _CORE = "telephony/call/core.py"
 _EXCHANGE = "telephony/call/exchange.py"
 _LEG = "telephony/call/leg.py"
+_LEG_CORE = "telephony/call/leg_core.py"
 _REPLACING = "telephony/call/replacing.py"
 _SUCCESSION = "telephony/call/succession.py"
 _TRANSFER = "telephony/call/transfer.py"
@@ -495,7 +496,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "R27",
         "a press by INFO is passed on",
-        (_LEG, "Leg._key_by_info", "self.endpoint.pressed(key)", "None"),
+        (_LEG_CORE, "LegCore._key_by_info", "self.endpoint.pressed(key)", "None"),
     ),
     _rule(
         "R28",
@@ -592,7 +593,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "R32",
         "a leg without RTP and RTCP is ended",
-        (_LEG, "Leg._watch_media", "self.endpoint.watch(self.owner.media_timeout, self._media_lost)", "None"),
+        (_LEG_CORE, "LegCore._watch_media", "self.endpoint.watch(self.owner.media_timeout, self._media_lost)", "None"),
     ),
     _rule(
         "R32",

@@ -18,6 +18,7 @@ import attrs
 from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address
 from telephony.sdp.crypto import SUITES, Crypto, usable
+from telephony.sdp.elsewhere import Elsewhere
 from telephony.sdp.model import Attribute, Connection, MediaDescription, Origin, SessionDescription
 from telephony.sdp.parser import parse_sdp, whole_number
 
@@ -133,6 +134,7 @@ class _Offer:
     times: str = "0 0"
     #: What we want, of which the direction is what the peer's hold leaves.
     wish: str = ""
+    elsewhere: Elsewhere | None = None
 
 
 class Negotiation:
@@ -146,6 +148,9 @@ class Negotiation:
 
     A description gets a new o= version exactly when it differs from the one written before it (RFC 3264 section 8), and
     keeps its session id for good. m= lines keep their order and number over the session, refused ones at port 0.
+
+    ``elsewhere`` is whose place our last agreed description names, None for our own. There it has nothing but the codec
+    and the events that were agreed before. An offer of the peer's that changes anything is answered with our own place.
     """
 
     __slots__ = (
@@ -167,6 +172,7 @@ class Negotiation:
         "_written",
         "address",
         "agreed",
+        "elsewhere",
         "rtp_port",
     )
 
@@ -188,6 +194,7 @@ class Negotiation:
         self.rtp_port = rtp_port
         #: What holds for media now; None before the first answer.
         self.agreed: Agreed | None = None
+        self.elsewhere: Elsewhere | None = None
         self._session_id = session_id
         self._codecs = tuple(dict.fromkeys(codecs))
         self._ptime = ptime
@@ -213,8 +220,10 @@ class Negotiation:
         """Whether an offer of ours waits for its answer."""
         return self._offer is not None
 
-    def offer(self, direction: str = "sendrecv") -> bytes:
+    def offer(self, direction: str = "sendrecv", elsewhere: Elsewhere | None = None) -> bytes:
         """Write an offer with all our codecs, for an INVITE or a re-INVITE; `pending` until it is answered.
+
+        ``elsewhere`` asks the peer to send its audio to another: what has been agreed then stays, in that place.
 
         An offer that is pending already is replaced: after a 401 or 407 the same INVITE goes out again, and gets the
         same bytes. A word that is no direction is a ValueError.
@@ -227,6 +236,9 @@ class Negotiation:
         event_type = self._own_event_type()
         if event_type is not None:
             types[event_type] = EVENT
+        if elsewhere is not None:
+            assert self.agreed is not None
+            types = _types_of(self.agreed)
         lines = [_refused(line) for line in self._lines]
         protocol = "RTP/SAVP" if self._securing.offers else "RTP/AVP"
         if lines:
@@ -238,13 +250,13 @@ class Negotiation:
                 cryptos = (used_crypto,)  # nothing is renegotiated that works
             else:
                 cryptos = tuple(Crypto(tag, suite, self._key(suite)) for tag, suite in enumerate(SUITES, 1))
-        audio = self._audio(protocol, types, direction, cryptos)
+        audio = self._audio(protocol, types, direction, cryptos, elsewhere)
         if lines:
             lines[self._index] = audio
         else:
             lines = [audio]
-        data = self._write(lines, "0 0")
-        self._offer = _Offer(direction, types, tuple(lines), cryptos)
+        data = self._write(lines, "0 0", elsewhere)
+        self._offer = _Offer(direction, types, tuple(lines), cryptos, elsewhere=elsewhere)
         return data
 
     def current(self) -> bytes:
@@ -266,8 +278,10 @@ class Negotiation:
         line = self._lines[self._index]
         direction = _DIRECTION_NAMES[_direction((line.attributes,))]
         cryptos = tuple(usable(line.attribute_values("crypto")))
-        offer = _Offer(direction, _payload_types(line)[0], self._lines, cryptos, self._times, self._wish)
-        data = self._write(list(self._lines), self._times)
+        offer = _Offer(
+            direction, _payload_types(line)[0], self._lines, cryptos, self._times, self._wish, self.elsewhere
+        )
+        data = self._write(list(self._lines), self._times, self.elsewhere)
         self._offer = offer
         return data
 
@@ -294,6 +308,7 @@ class Negotiation:
         self._event_type = next((number for number, name in offer.types.items() if name == EVENT), None)
         self._wish, self._lines, self._offer = offer.wish or offer.direction, offer.lines, None
         self._times = offer.times
+        self.elsewhere = offer.elsewhere
         self.agreed = agreed
         return agreed
 
@@ -337,18 +352,38 @@ class Negotiation:
             own_crypto=own_crypto,
             remote_crypto=remote_crypto,
         )
+        elsewhere = self._still_elsewhere(agreed)
+        if elsewhere is not None:
+            assert self.agreed is not None
+            types = _types_of(self.agreed)
+            agreed = attrs.evolve(agreed, codec=self.agreed.codec, payload_type=self.agreed.payload_type)
         lines = [_refused(line) for line in session.media]
         secured = () if own_crypto is None else (own_crypto,)
-        lines[index] = self._audio(session.media[index].protocol, types, agreed.direction, secured)
+        lines[index] = self._audio(session.media[index].protocol, types, agreed.direction, secured, elsewhere)
         times = next((value for letter, value in session.other if letter == "t"), "")
         # RFC 3264 section 6: the answer's t= is the offer's, as long as it is one at all.
         self._times = times if _TIMES.fullmatch(times) else "0 0"
-        data = self._write(lines, self._times)
+        data = self._write(lines, self._times, elsewhere)
         self._taken |= stream.mapped
+        self.elsewhere = elsewhere
         self._event_type = event_type if event_type is not None else self._event_type
         self._wish, self._lines, self._index = direction, tuple(lines), index
         self.agreed = agreed
         return data, agreed
+
+    def _still_elsewhere(self, agreed: Agreed) -> Elsewhere | None:
+        """Return the place that an answer names: another's only where the offer in hand changes nothing."""
+        before = self.agreed
+        if self.elsewhere is None or before is None:
+            return None
+        kept = agreed.receive_payload_types.get(before.payload_type) == before.codec
+        ours = attrs.evolve(
+            agreed,
+            codec=before.codec,
+            payload_type=before.payload_type,
+            receive_payload_types=before.receive_payload_types,
+        )
+        return self.elsewhere if kept and ours == before else None
 
     # -- reading
 
@@ -518,19 +553,28 @@ class Negotiation:
         return next((number for number in (wanted, EVENT_TYPE, *_DYNAMIC) if number not in self._taken), None)
 
     def _audio(
-        self, protocol: str, types: dict[int, str], direction: str, cryptos: Sequence[Crypto] = ()
+        self,
+        protocol: str,
+        types: dict[int, str],
+        direction: str,
+        cryptos: Sequence[Crypto] = (),
+        elsewhere: Elsewhere | None = None,
     ) -> MediaDescription:
         attributes: list[Attribute] = [("rtpmap", f"{number} {name}/8000") for number, name in types.items()]
         attributes += [("fmtp", f"{number} 0-15") for number, name in types.items() if name == EVENT]
-        attributes += [("ptime", str(self._ptime)), (direction, None)]
+        port = self.rtp_port if elsewhere is None else elsewhere.rtp[1]
+        ptime = self._ptime if elsewhere is None else elsewhere.ptime
+        attributes += [("ptime", str(ptime)), (direction, None)]
+        attributes += elsewhere.attributes if elsewhere is not None else []
         attributes += [("crypto", str(one)) for one in cryptos]
-        return MediaDescription("audio", self.rtp_port, protocol, list(map(str, types)), attributes=attributes)
+        return MediaDescription("audio", port, protocol, list(map(str, types)), attributes=attributes)
 
-    def _write(self, lines: list[MediaDescription], times: str) -> bytes:
+    def _write(self, lines: list[MediaDescription], times: str, elsewhere: Elsewhere | None = None) -> bytes:
         family = "IP6" if ":" in self.address else "IP4"
+        # The o= line stays ours wherever the audio goes: it names the session, not the place (RFC 8866 5.2).
         session = SessionDescription(
             Origin("-", str(self._session_id), str(self._version), "IN", family, self.address),
-            connection=Connection("IN", family, self.address),
+            connection=Connection("IN", family, self.address if elsewhere is None else elsewhere.rtp[0]),
             other=[("t", times)],
             media=lines,
         )
@@ -539,6 +583,14 @@ class Negotiation:
             session.origin.version = str(self._version)
             self._written = session
         return session.to_bytes()
+
+
+def _types_of(agreed: Agreed) -> dict[int, str]:
+    """Return the payload types that both directions of an agreed stream use."""
+    types = {agreed.payload_type: agreed.codec}
+    if agreed.event_payload_type is not None:
+        types[agreed.event_payload_type] = EVENT
+    return types
 
 
 def _refused(line: MediaDescription) -> MediaDescription:

@@ -20,6 +20,7 @@ LAYERS = {
     "telephony.errors": 0,
     "telephony.interfaces": 0,
     "telephony.tables": 0,
+    "telephony.timing": 2,
     "telephony.sip": 2,
     "telephony.sip.auth": 1,
     "telephony.sip.grammar": 1,

@@ -234,7 +234,7 @@ class ChannelCore(Enumerations):
     @property
     def clock(self) -> Clock:
         """The exchange's clock."""
-        return self._exchange.host.clock
+        return self._exchange.clock
 
     @property
     def exchange(self) -> Exchange:

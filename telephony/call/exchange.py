@@ -111,6 +111,8 @@ class Exchange:
             session_expires=session_expires,
             min_se=min_se,
         )
+        #: The host's clock, with all timers of calls on one; what is for the next turn asks the host's itself.
+        self.clock = self.user_agent.clock
         if limits is not None:
             self.user_agent.defence.configure(limits)
         self.user_agent.on_invite = self._arrived

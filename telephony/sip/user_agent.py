@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from telephony.errors import RemoteProtocolError
-from telephony.interfaces import Address, Clock, Host
+from telephony.interfaces import Address, Host
 from telephony.sip.answering import Refusal, note_source, refusal, way_back
 from telephony.sip.auth import Account, Authentication
 from telephony.sip.defence import Defence
@@ -57,6 +57,7 @@ from telephony.sip.transport.base import TransportFlow
 from telephony.sip.transport.tls import TlsIdentity
 from telephony.sip.uri import SipUri
 from telephony.sip.ways import Found, WayFinder
+from telephony.timing import Timing
 from telephony.trace.events import TraceEvent
 
 #: How many transactions of peers' requests there may be, most of them waiting 32 s for stragglers: some 1,500 calls a
@@ -100,6 +101,8 @@ class UserAgent:
         min_se: int = SHORTEST,
     ) -> None:
         self.host = host
+        #: The host's clock, with all of our timers, and those of calls, on one of its own.
+        self.clock = Timing(host.clock)
         self.timers = timers if timers is not None else Timers()
         self.product = product
         self.session_expires = session_expires
@@ -110,10 +113,10 @@ class UserAgent:
         self.trace: Callable[[TraceEvent], None] | None = None
         self.counters: Counter[str] = Counter()
         self.listeners = Listeners(host, self, advertise, tls, most_connections)
-        self.transactions = Transactions(host.clock, self.timers)
+        self.transactions = Transactions(self.clock, self.timers)
         self.transactions.widen, self.transactions.narrow = self.listeners.widen, self.listeners.narrow
         self._keep_alives = KeepAlives(host, self)
-        self.defence = Defence(host.clock, self.counters)
+        self.defence = Defence(self.clock, self.counters)
         #: By Call-ID and our tag.
         self._sessions: dict[tuple[str, str], Session] = {}
         self.finder = WayFinder(
@@ -247,7 +250,7 @@ class UserAgent:
             request.set("Content-Type", SDP)
         self._sessions[session.call_id, tag] = session
         if self._closed is not None:
-            self.clock.callLater(0, session.begin, None, "the user agent is closed")
+            self.host.clock.callLater(0, session.begin, None, "the user agent is closed")
         else:
             begin = self._reporting_later(session)
             if near is not None:
@@ -288,7 +291,7 @@ class UserAgent:
 
         def found(ways: Elsewhere | None, reason: str) -> None:
             if ways is None:
-                self.clock.callLater(0, session.begin, None, reason)
+                self.host.clock.callLater(0, session.begin, None, reason)
             else:
                 session.begin(ways, "")
 
@@ -503,11 +506,6 @@ class UserAgent:
             )
 
     # What sessions ask for: `session.Core`
-
-    @property
-    def clock(self) -> Clock:
-        """The host's clock."""
-        return self.host.clock
 
     @property
     def random(self) -> Random:

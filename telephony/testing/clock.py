@@ -15,6 +15,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from twisted.python.failure import Failure
 
+from telephony.timing import Timing
+
 T = TypeVar("T")
 
 
@@ -130,9 +132,13 @@ class SimulatedClock:
 
     def leftovers(self) -> list[str]:
         """Return one line for each timer still to run: in how many seconds, and what it would call."""
-        return [
-            f"in {t.getTime() - self._now:.3f} s: {named(t._function)}" for t in self.getDelayedCalls() if t._function
-        ]
+        found: list[tuple[float, Callable[..., object]]] = []
+        for timer in self.getDelayedCalls():
+            assert timer._function is not None
+            owner = getattr(timer._function, "__self__", None)
+            # What stands for many timers is shown as those.
+            found += owner.timers() if isinstance(owner, Timing) else [(timer.getTime(), timer._function)]
+        return [f"in {time - self._now:.3f} s: {named(function)}" for time, function in found]
 
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` pass, running what falls due, also what is set meanwhile."""

@@ -173,6 +173,28 @@ class Endpoint:
         self.rtp.on_digit = None
         self.rtp.tap = None
 
+    @property
+    def in_use(self) -> bool:
+        """Whether somebody here plays to the leg or listens to it: audio that doesn't come by would be missed."""
+        return self._source is not None or self._heard is not None or self._said is not None
+
+    def rest(self) -> None:
+        """Take no turns until `wake`: the far end's audio goes elsewhere, and nothing of ours is sent to it.
+
+        No media timer runs, and no report goes out. What comes all the same is passed on in a join.
+        """
+        self._running = False
+        self._clock.remove(self)
+        if self.feed is not None:
+            self.feed.pause()
+
+    def wake(self) -> None:
+        """Go on after `rest`, or where none was: the far end's audio comes here again, and ours goes to it."""
+        self.rtp.listen_anew()
+        if not self._running and self.feed is not None:
+            self.feed.pause()
+        self.start()
+
     def watch(self, seconds: float | None, timed_out: Callable[[], None]) -> None:
         """Begin the media timer, from now on: ``timed_out`` is called after so many silent seconds (None: never)."""
         self.media_timeout = seconds

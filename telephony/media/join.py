@@ -192,6 +192,8 @@ class Path:
             return
         if self._rtp.event_payload_type is None and target.signal is not None and target.signal(digit):
             return
+        if not target.running:
+            return  # its audio goes elsewhere, and the keys that both can have in it with that
         if self._keys is not None and not self._keys.over:
             self._keys.add(digit)
         elif self.active or self._begin():

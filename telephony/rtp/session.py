@@ -189,9 +189,20 @@ class RtpSession:
         """Whether the peer has to be heard: audio flows both ways. Whoever holds, or is held, may be silent (R32)."""
         return self._agreed is not None and self._agreed.receive and self._agreed.send
 
+    @property
+    def met(self) -> bool:
+        """Whether audio comes from the very address that the peer has described: no NAT is between."""
+        agreed = self._agreed
+        return agreed is not None and agreed.remote_rtp is not None and self._latch.current == agreed.remote_rtp
+
     def heard(self) -> None:
         """Let the time without a packet begin now."""
         self.last_received = self._clock.seconds()
+
+    def listen_anew(self) -> None:
+        """Take the next packet for the first of a stream: what went elsewhere meanwhile has not been lost."""
+        self._remote_ssrc = -1
+        self.last_received = self._heard_at = self._clock.seconds()
 
     def apply(self, agreed: Agreed) -> None:
         """Take what an offer/answer exchange settled; again for each re-INVITE. From here on packets can flow."""

@@ -65,7 +65,7 @@ class LegCore:
         #: By To tag: the first description of each fork, and the answer that one has given reliably (R17, R19).
         self._early_answers: dict[str, bytes] = {}
         self._reliable: dict[str, bytes] = {}
-        self._keys_in = KeysIn(exchange.host.clock, self._key_by_info)
+        self._keys_in = KeysIn(exchange.clock, self._key_by_info)
         self._keys_out: KeysOut | None = None
         self._early: str | None = None
         self._answered = False

@@ -107,6 +107,10 @@ class Process:
         own = max(total, ticks) if len(tasks) > 1 else total
         return own + sum(_ticks(child) for child in children(self.pid))
 
+    def waited_seconds(self) -> float:
+        """Return how long its first thread was ready to run and had no core: what others took from it."""
+        return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[1]) * 1e-9
+
     def resident_kib(self) -> float:
         """Return how much memory it has, in KiB."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])

@@ -1,7 +1,7 @@
 """The rows of the bench, in the order in which they are run and shown.
 
-A row is a figure of the project, measured in rounds beside the same figure of its peers. `Row` is what the command needs
-of one; a module of this package has one or a few that are measured in the same way.
+A row is a figure of the project, measured in rounds beside the same figure of its peers. `Row` is what the command
+needs of one; a module of this package has one or a few that are measured in the same way.
 """
 
 from __future__ import annotations
@@ -86,6 +86,6 @@ class Row:
 
 def all_rows() -> list[Row]:
     """Return every row."""
-    from bench.rows import answered, transferred
+    from bench.rows import answered, relay, transferred
 
-    return [*answered.ROWS, *transferred.ROWS]
+    return [*answered.ROWS, *transferred.ROWS, *relay.ROWS]

@@ -28,14 +28,15 @@ def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, 
     with rig.load() as load, start(rig.workshop, rig.cores[0], load.target_port) as running:
         load.towards(running.port)
         _warm(load, running, user, min(100.0, first_rate), transfer=transfer)
-        spent: list[tuple[float, float]] = []
+        spent: list[tuple[float, float, float]] = []
 
         def step(rate: float) -> Step:
             load.rest(BETWEEN_SECONDS)
-            cpu = running.cpu_seconds()
+            cpu, waited = running.cpu_seconds(), running.process.waited_seconds()
             done = load.calls(user, rate, seconds, transfer=transfer)
             cpu = running.cpu_seconds() - cpu
-            spent.append((cpu / max(1, done.completed), cpu / max(0.01, done.figures["seconds"])))
+            waited = running.process.waited_seconds() - waited
+            spent.append((cpu / max(1, done.completed), cpu / max(0.01, done.figures["seconds"]), waited))
             rig.say(f"{rate:.0f} calls/s: {'passed' if done.passed else done.reason}")
             return done
 
@@ -53,6 +54,7 @@ def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, 
         {
             "cpu_ms_per_call": round(1000 * spent[at][0], 4),
             "share_of_core": round(spent[at][1], 3),
+            "seconds_without_core": round(spent[at][2], 3),
             "load_share_of_core": round(last.figures["cpu_seconds"] / max(0.01, last.figures["seconds"]), 3),
             "answer_ms": last.figures["answer"],
             "steps": [[round(one.rate, 1), one.passed, one.reason] for one in steps],

@@ -1,0 +1,121 @@
+"""What relaying a G.711 call costs, and what it does to the packets.
+
+Processor time of the whole process over calls times seconds, while each of two ends sends 50 packets a second. The
+project's calls are transferred calls, set up by SIP and joined; rtpengine is told of its calls by its ng protocol, the C
+relay by lines. What is sent, counted and stamped is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
+
+from bench.figures import Aim, Entry, Measured, number
+from bench.load import Load
+from bench.peers import Running, relay, rtpengine
+from bench.peers.project import project
+from bench.processes import Broken
+from bench.rows import Contender, Rig, Row
+
+CALLS = 500
+#: How many calls a second are set up, and ended.
+SETUP_RATE = 100.0
+#: Ports that aren't relayed well at first (not latched yet, not joined yet) have so long.
+SETTLE_SECONDS = 1.0
+
+
+def talk(load: Load, running: Running, calls: int, seconds: float) -> Measured:
+    """Let calls that are up talk, and return what one costs, in CPU-ms per call-second."""
+    load.say(SETTLE_SECONDS)
+    cpu, dropped, waited = running.cpu_seconds(), running.process.dropped(), running.process.waited_seconds()
+    heard = load.talk(seconds)
+    cpu = running.cpu_seconds() - cpu
+    sent = sum(heard["sent"])
+    if not sent:
+        raise Broken("no packet could be sent")
+    return Measured(
+        1000 * cpu / (calls * seconds),
+        {
+            "calls": calls,
+            "seconds": seconds,
+            "share_of_core": round(cpu / seconds, 3),
+            "share_without_core": round((running.process.waited_seconds() - waited) / seconds, 3),
+            "sent": sent,
+            "lost": heard["lost"],
+            "dropped_by_the_system": running.process.dropped() - dropped,
+            "delay_ms": heard["delay"],
+            "load_share_of_core": round(heard["cpu_seconds"] / seconds, 3),
+            "load_lateness_ms": heard["lateness"],
+        },
+    )
+
+
+def begin(load: Load, user: str, calls: int, *, transfer: bool = True) -> None:
+    """Bring calls about; raises `Broken` unless all of them are."""
+    up = load.dial(user, calls, SETUP_RATE, transfer=transfer)
+    if up["up"] != calls:
+        raise Broken(f"only {up['up']} of {calls} calls came about (last status {up['other_status']})")
+
+
+def project_relays(calls: tuple[int, int], rig: Rig) -> Measured:
+    """Measure the project; ``calls`` in full and with ``--quick``."""
+    count = rig.count(*calls)
+    options = () if rig.profile is None else ("--profile", rig.profile)
+    with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port, *options) as running:
+        load.towards(running.port)
+        begin(load, "transfer", count)
+        measured = talk(load, running, count, rig.span(10.0, 2.0))
+        figures = running.figures()
+        load.hang_up()
+        return Measured(
+            measured.value,
+            {**measured.more, "late_slots": figures["late_slots"], "skipped_turns": figures["skipped_turns"]},
+        )
+
+
+def relays(start: Callable[[Any, int], AbstractContextManager[Any]], calls: tuple[int, int], rig: Rig) -> Measured:
+    """Measure somebody who is told of calls by their ports."""
+    count = rig.count(*calls)
+    with rig.load() as load, start(rig.workshop, rig.cores[0]) as running:
+        for call in range(count):
+            ports = [int(load.tell(f"leg {call} {side} 0")["port"]) for side in (0, 1)]
+            for side, port in enumerate(running.call(call, *ports)):
+                load.tell(f"leg {call} {side} {port}")
+        return talk(load, running, count, rig.span(10.0, 2.0))
+
+
+def _notes(entries: Sequence[Entry]) -> list[str]:
+    told = []
+    for entry in entries:
+        if not entry.rounds:
+            continue
+        late = sorted(one.more["delay_ms"]["p99_ms"] for one in entry.rounds)[len(entry.rounds) // 2]
+        lost = sum(one.more["lost"] for one in entry.rounds)
+        sent = sum(one.more["sent"] for one in entry.rounds)
+        told.append(
+            f"relay, {entry.contender}: {entry.rounds[0].more['calls']} calls, delay p99 {number(late)} ms "
+            f"(aim: under 1 ms), {lost:,} of {sent:,} packets lost (aim: none)"
+        )
+    return told
+
+
+SIZE = (CALLS, 100)
+
+ROWS = [
+    Row(
+        name="relay",
+        title="Relay of a transferred G.711 call",
+        unit="CPU-ms/call-second",
+        about="50 packets a second each way; 500 calls; added delay p99 and loss below",
+        contenders=(
+            Contender("project", partial(project_relays, SIZE)),
+            Contender("rtpengine", partial(relays, rtpengine.rtpengine, SIZE), rtpengine.absent),
+            Contender("C relay", partial(relays, relay.relay, SIZE), relay.absent),
+        ),
+        aims=(Aim(0.9, higher=False, of="rtpengine"), Aim(1.8, higher=False, of="C relay")),
+        seconds=(75, 15),
+        notes=_notes,
+    ),
+]

@@ -1,7 +1,7 @@
 """``python -m bench``: every row, or some, beside the peers that are installed.
 
-Owns: the command line, the order of rounds, progress, and where results go. Rounds are interleaved: the project, a peer,
-the next peer, the project again, so that whatever else goes on on the machine meets all of them.
+Owns: the command line, the order of rounds, progress, and where results go. Rounds are interleaved: the project, a
+peer, the next peer, the project again, so that whatever else goes on on the machine meets all of them.
 """
 
 from __future__ import annotations

@@ -25,8 +25,10 @@ BACK = 0.96
 
 @attrs.frozen
 class Aim:
-    """What a row is to reach: ``value`` or better; ``higher`` says which way better is. ``of`` is a contender's name
-    where the aim is a ratio to that one in the same round."""
+    """What a row is to reach: ``value`` or better; ``higher`` says which way better is.
+
+    ``of`` is a contender's name where the aim is a ratio to that one in the same round.
+    """
 
     value: float
     higher: bool
@@ -39,7 +41,7 @@ class Aim:
     def text(self, unit: str) -> str:
         """Return it in words."""
         sign = "≥" if self.higher else "≤"
-        return f"{sign} {number(self.value)} × {self.of}" if self.of else f"{sign} {number(self.value)} {unit}"
+        return f"{sign} {number(self.value)} x {self.of}" if self.of else f"{sign} {number(self.value)} {unit}"
 
 
 @attrs.frozen
@@ -98,8 +100,8 @@ def sustained(steps: Sequence[Step]) -> bool:
 def search(step: Callable[[float], Step], start: float, most_steps: int = 24) -> tuple[float, list[Step]]:
     """Find the highest rate at which three steps in a row pass; returns it (0: none) and all steps.
 
-    Climbs from ``start`` by `CLIMB` until a step fails, goes down where the first one fails already, halves the gap down
-    to `RESOLUTION`, then asks for three in a row, and goes down by `BACK` as long as these fail.
+    Climbs from ``start`` by `CLIMB` until a step fails, goes down where the first one fails already, halves the gap
+    down to `RESOLUTION`, then asks for three in a row, and goes down by `BACK` as long as these fail.
     """
     steps: list[Step] = []
 
@@ -132,7 +134,7 @@ def search(step: Callable[[float], Step], start: float, most_steps: int = 24) ->
 
 
 def judged(aim: Aim | None, project: Entry, entries: Sequence[Entry]) -> tuple[str, float | None]:
-    """Return ``"reached"``, ``"missed"`` or ``""`` where that can't be told, and the figure that was held to the aim."""
+    """Return ``"reached"``, ``"missed"`` or ``""`` (can't be told), and the figure that was held to the aim."""
     if aim is None or not project.rounds:
         return "", None
     if not aim.of:

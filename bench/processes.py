@@ -54,7 +54,7 @@ class Process:
             env=environment,
             cwd=cwd,
             # Between fork and exec; inherited by all its threads.
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509
+            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
         )
         self.name = Path(command[0]).name if len(command) < 3 or command[1] != "-m" else command[2]
         self.log = log

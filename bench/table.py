@@ -48,7 +48,7 @@ def lines_of(result: Result) -> list[tuple[str, ...]]:
             text, verdict, held = verdicts[0] if at == 0 and verdicts else ("", "", None)
             value = f"{number(entry.value)} {result.row.unit}"
             spread = f"{number(low)} to {number(high)}" if len(entry.rounds) > 1 else "one round"
-            told = "" if ratio is None else f"project is {number(ratio)} ×"
+            told = "" if ratio is None else f"project is {number(ratio)} x"
             lines.append((name, entry.contender, value, spread, told, text, _verdict(text, verdict, held)))
         if at == 0:
             lines += [("", "", "", "", "", text, _verdict(text, verdict, held)) for text, verdict, held in verdicts[1:]]
@@ -60,7 +60,7 @@ def _verdict(text: str, verdict: str, held: float | None) -> str:
         return ""
     if not verdict:
         return "can't be told"
-    return f"{verdict} ({number(held)})" if held is not None and "×" in text else verdict
+    return f"{verdict} ({number(held)})" if held is not None and " x " in text else verdict
 
 
 def table(results: Sequence[Result]) -> str:

@@ -1,8 +1,8 @@
 """What relaying a G.711 call costs, and what it does to the packets.
 
 Processor time of the whole process over calls times seconds, while each of two ends sends 50 packets a second. The
-project's calls are transferred calls, set up by SIP and joined; rtpengine is told of its calls by its ng protocol, the C
-relay by lines. What is sent, counted and stamped is the same.
+project's calls are transferred calls, set up by SIP and joined; rtpengine is told of its calls by its ng protocol, the
+C relay by lines. What is sent, counted and stamped is the same.
 """
 
 from __future__ import annotations

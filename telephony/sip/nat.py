@@ -59,9 +59,11 @@ def is_behind(via: Via | None, contact: SipUri, flow: Flow) -> bool:
     """
     if via is None:
         return _out_of_reach(_address(contact.host), flow)
-    said, seen = _address(via.host), _address(flow.remote[0])
     usual = DEFAULT_PORTS.get(flow.transport, DEFAULT_PORTS["UDP"])
     port = via.port or usual
+    if via.host == flow.remote[0] and port == flow.remote[1]:
+        return False  # as nearly every request has it: nothing to be taken apart
+    said, seen = _address(via.host), _address(flow.remote[0])
     if said is None or said == seen:
         # A name tells nothing: what it stands for may well be the address that was seen.
         if flow.reliable or "rport" not in via.params or port == flow.remote[1]:

@@ -225,6 +225,8 @@ class CallChannel(HoldVerbs, ReferVerbs, UnbuiltVerbs, UnbuiltResources):
             busy = channel.transmitting
             if busy is not None:
                 raise Error(f"connect(): {name} is busy with {busy}; stop that first")
+        self.require_audio("connect()")
+        other_call.require_audio("connect()")
         assert self.leg is not None and other_call.leg is not None
         assert self.leg.endpoint is not None and other_call.leg.endpoint is not None
         self._join = other_call._join = Join(self.leg.endpoint, other_call.leg.endpoint)
@@ -269,6 +271,7 @@ class CallChannel(HoldVerbs, ReferVerbs, UnbuiltVerbs, UnbuiltResources):
         busy = self.transmitting or next((job.name for job in self._jobs if job.bars_transfer), None)
         if busy is not None:
             raise Error(f"retrievable_transfer() can't start while this channel is busy with {busy}; stop that first")
+        self.require_audio("retrievable_transfer()")
         self._check_open()
         headers = other_call.SIP.fields_to_send()
         self._transfer_cause = TransferCause.NONE

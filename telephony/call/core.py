@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from twisted.internet.defer import Deferred, succeed
 
-from telephony.call import states
+from telephony.call import direct, states
 from telephony.call.arguments import check_call_from, check_call_to, interface_codec
 from telephony.call.constants import (
     Cause,
@@ -32,6 +32,7 @@ from telephony.call.states import Input
 from telephony.call.succession import Succession, SuccessionInput, follow
 from telephony.call.transfer import Transfer, TransferInput
 from telephony.call.verbs import Wait
+from telephony.call.whereabouts import Place, bring_back, place_of
 from telephony.errors import Error, Hangup, RemoteProtocolError
 from telephony.interfaces import Clock, DelayedCall
 from telephony.media.join import Join
@@ -87,6 +88,8 @@ class ChannelCore(Enumerations):
         self.running_verb: str | None = None
         self.observers: list[Callable[[ChannelCore, State, State], None]] = []
         """Called with the channel, the old and the new state at each step; they must not raise or use verbs."""
+        self.media: Literal["anchored", "direct"] = exchange.media
+        """Whether the audio of a transferred call comes by here, or goes directly where that can be (RFC 3725)."""
         self.recording: CallRecording | None = None
         """What is kept of the call (`telephony.call.recorder`), None while nobody records."""
         self.dial_rules: DialRules | None = None
@@ -288,13 +291,24 @@ class ChannelCore(Enumerations):
         assert self._leg is not None
         if self._leg.endpoint is None:
             raise Error(f"{name} can't start: the far end has gone, and who takes its place isn't there yet")
+        self.require_audio(name)
         return self._leg
+
+    def require_audio(self, name: str) -> None:
+        """Raise when the far end's audio goes to somebody else for good."""
+        if place_of(self._leg) is Place.LOST:
+            raise direct.lost(self, name)
 
     def start_job(self, job: Job) -> None:
         """Enter a media job, so that the end of the call ends it."""
         self._jobs.append(job)
         if job.transmits:
             self._transmitting = job.name
+        self.audio_needed()
+
+    def audio_needed(self) -> None:
+        """Hear that somebody here wants the far end's audio: that of a transferred call comes here again then."""
+        direct.look(self)
 
     def end_job(self, job: Job) -> None:
         """Strike a job that is over; harmless when it was struck already."""
@@ -322,9 +336,20 @@ class ChannelCore(Enumerations):
     def transfer_retrieving(self) -> None:
         """The join has been cut; the call is back with our first packet."""
         self._give(Input.RETRIEVING)
+        if self._leg is not None and bring_back(self._leg):
+            self.audio_back()
+
+    def audio_back(self) -> None:
+        """The far end's audio comes here: with our first packet the call is back."""
         leg = self._leg
         if leg is not None and leg.endpoint is not None:
             leg.endpoint.on_next_tick(self._first_packet_sent)
+
+    def audio_lost(self, error: Error) -> None:
+        """The far end's audio goes elsewhere for good: the call is back all the same, whoever wants audio fails."""
+        for job in tuple(self._jobs):
+            job.audio_lost(error)
+        self._first_packet_sent()
 
     def _first_packet_sent(self) -> None:
         if self._state is State.RECONNECTING:
@@ -390,6 +415,11 @@ class ChannelCore(Enumerations):
     def leg_changed(self) -> None:
         """Take the outcome of a re-INVITE."""
         self._note_codec()
+        direct.look(self)
+
+    def leg_moved(self) -> None:
+        """Take where the far end's audio goes now."""
+        direct.moved(self)
 
     def leg_digit(self, digit: str) -> None:
         """Take a key press: the detector keeps it, and jobs that may be barged into hear of it.

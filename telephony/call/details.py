@@ -21,7 +21,8 @@ class Details:
     ``raw_cause`` is the SIP status behind the cause, 0 for none, ``raw_reason`` its text; ``codecs`` are the
     interface's names of what was agreed; ``message`` is the far end's INVITE or answer, None before there is one.
     *(extension)* ``trunk`` is the trunk that an incoming call came by, ``phone`` the signed-in phone that made it; ""
-    for who is not known.
+    for who is not known. ``media`` is "direct" while a transferred call's audio doesn't come by here, "anchored" else;
+    ``media_reason`` says why it doesn't go directly where that was wanted, ``direct_seconds`` for how long it has.
     """
 
     call_to: str = ""
@@ -38,6 +39,9 @@ class Details:
     raw_reason: str = ""
     far_end_type: CallFarEndType | None = None
     early_media: bool = False
+    media: str = "anchored"
+    media_reason: str = ""
+    direct_seconds: float = 0.0
     call_id: str = ""
     message: Message | None = attrs.field(default=None, repr=False)
 

@@ -60,6 +60,7 @@ class Exchange:
     (RFC 4028).
     ``reliable_early_media``: early media goes to callers that can do it with a description they have to acknowledge
     (RFC 3262); to those that require it, everything does.
+    ``media``: with ``"direct"`` the audio of a transferred call doesn't come by here, where that can be (RFC 3725).
 
     ``tls`` is what ``tls:`` listeners and ``sips:`` calls need. ``srtp`` says what becomes of SRTP (RFC 4568): with
     ``"secure"`` it is offered where the signalling is TLS, and taken wherever it is offered; ``"always"`` refuses plain
@@ -84,6 +85,7 @@ class Exchange:
         min_se: int = SHORTEST,
         default_from: str = "",
         reliable_early_media: bool = True,
+        media: Literal["anchored", "direct"] = "anchored",
         tls: TlsIdentity | None = None,
         srtp: Literal["never", "secure", "always"] = "secure",
         most_connections: int | None = None,
@@ -91,6 +93,7 @@ class Exchange:
     ) -> None:
         self.host = host
         self.srtp = srtp
+        self.media = media
         self.codecs: tuple[str, ...] = DEFAULT_CODECS
         self.media_directory = media_directory
         self.max_calls = max_calls
@@ -228,6 +231,7 @@ class Exchange:
             "min_se": self.user_agent.min_se,
             "reliable_early_media": self.reliable_early_media,
             "srtp": self.srtp,
+            "media_mode": self.media,
             "codecs": list(self.codecs),
             "default_from": self._default_from,
         }

@@ -18,7 +18,7 @@ from telephony.call.leg_calling import CallingLeg
 from telephony.call.leg_words import Change, Ending, How
 from telephony.errors import RemoteProtocolError
 from telephony.rtp.ports import NoPorts
-from telephony.sdp.negotiation import EVENT, Negotiation
+from telephony.sdp.negotiation import EVENT, Agreed, Negotiation
 from telephony.sip.headers import format_reason
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Request, Response
@@ -284,8 +284,7 @@ class Leg(CallingLeg):
             answer, agreed = self._negotiation.offered(request.body)
         except RemoteProtocolError as error:
             raise SessionRefusal(488, "Not Acceptable Here") from error
-        self.endpoint.apply(agreed)
-        self.owner.leg_changed()
+        self._settle(agreed)
         return answer
 
     def session_answer_in_ack(self, session: Session, ack: Request) -> None:
@@ -299,14 +298,24 @@ class Leg(CallingLeg):
         if agreed is None:
             self._negotiation.rollback()
             return
+        self._settle(agreed)
+
+    def _settle(self, agreed: Agreed) -> None:
+        """Take what an exchange in the call has settled."""
+        assert self.endpoint is not None and self._negotiation is not None
         self.endpoint.apply(agreed)
-        self.owner.leg_changed()
+        if self.whereabouts is not None:
+            self.whereabouts.settled(self._negotiation.elsewhere)
+        if self.owner is not None:
+            self.owner.leg_changed()
 
     def session_offer(self, session: Session, purpose: object) -> bytes:
         """Write our next offer: the direction wanted, or for a refresh what holds."""
         if self._negotiation is None:
             return b""
-        return self._negotiation.offer(purpose.direction) if isinstance(purpose, Change) else self._negotiation.repeat()
+        if isinstance(purpose, Change):
+            return self._negotiation.offer(purpose.direction, purpose.elsewhere)
+        return self._negotiation.repeat()
 
     def session_offer_answered(self, session: Session, purpose: object, answer: bytes) -> None:
         """Take the answer to our offer; without one that can be used, what was agreed before still holds."""
@@ -319,8 +328,7 @@ class Leg(CallingLeg):
             self._negotiation.rollback()
             refusal = 0, str(error) if answer else "the answer came without SDP"
         else:
-            self.endpoint.apply(agreed)
-            self.owner.leg_changed()
+            self._settle(agreed)
         if isinstance(purpose, Change):
             purpose.done(refusal)
 
@@ -337,6 +345,9 @@ class Leg(CallingLeg):
     def session_key(self, session: Session, key: str) -> None:
         """Take a key that came by INFO."""
         agreed = self.agreed
+        if self.whereabouts is not None and self.whereabouts.gone:
+            self._key_by_info(key)  # its telephone events don't come by here, so that this is no second telling
+            return
         self._keys_in.info(key, agreed is not None and EVENT in agreed.receive_payload_types.values())
 
     def session_referred(self, session: Session, referred: Referred) -> None:

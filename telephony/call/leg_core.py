@@ -27,6 +27,8 @@ from telephony.sip.session import Session
 
 if TYPE_CHECKING:
     from telephony.call.exchange import Exchange
+    from telephony.call.whereabouts import Whereabouts
+    from telephony.sdp.elsewhere import Elsewhere
 
 
 class LegCore:
@@ -50,6 +52,7 @@ class LegCore:
         "endpoint",
         "owner",
         "session",
+        "whereabouts",
     )
 
     def __init__(self, exchange: Exchange, owner: LegOwner) -> None:
@@ -71,11 +74,23 @@ class LegCore:
         self._answered = False
         self._media_at = ""
         self._securing = Securing.REFUSED
+        self.whereabouts: Whereabouts | None = None
+        """Where the far end's audio goes, once it was to go anywhere but here."""
 
     @property
     def agreed(self) -> Agreed | None:
         """What the last offer/answer exchange settled, None before the first."""
         return None if self._negotiation is None else self._negotiation.agreed
+
+    @property
+    def elsewhere(self) -> Elsewhere | None:
+        """Whose place our last agreed description names, None for our own."""
+        return None if self._negotiation is None else self._negotiation.elsewhere
+
+    @property
+    def media_addresses(self) -> tuple[str, str] | None:
+        """The address of ours that media uses, and what the far end is told of it; None without media."""
+        return None if self._rtp is None else (self._rtp.address[0], self._media_at)
 
     def _negotiation_for(self, codecs: Sequence[str]) -> Negotiation:
         assert self._rtp is not None
@@ -157,6 +172,9 @@ class LegCore:
                 self._exchange.replacing.ended.note(self.session.dialog)
             self.session.observer = None
             self.session = None
+        if self.whereabouts is not None:
+            self.whereabouts.close()
+            self.whereabouts = None
         self._release_media()
 
     def _release_media(self) -> None:

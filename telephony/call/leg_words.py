@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from telephony.sdp.elsewhere import Elsewhere
 from telephony.sip.message import Response
 from telephony.sip.uri import SipUri
 
@@ -42,10 +43,14 @@ class Ending:
 
 @attrs.frozen(eq=False)
 class Change:
-    """A direction that we want, and who is told: ``done`` gets None, or the status and reason that refused it."""
+    """A direction that we want, and who is told: ``done`` gets None, or the status and reason that refused it.
+
+    ``elsewhere`` is where the far end is to send its audio if not to us.
+    """
 
     direction: str
     done: Callable[[tuple[int, str] | None], None]
+    elsewhere: Elsewhere | None = None
 
 
 class LegOwner(Protocol):
@@ -74,6 +79,9 @@ class LegOwner(Protocol):
 
     def leg_changed(self) -> None:
         """A re-INVITE has changed the media: hold, resume, another address or codec."""
+
+    def leg_moved(self) -> None:
+        """Its audio goes elsewhere now, comes here again, or it has refused one of both (`call.whereabouts`)."""
 
     def leg_digit(self, digit: str) -> None:
         """The far end has pressed a key (RFC 4733, INFO), once for each press."""

@@ -207,6 +207,10 @@ class CallRecording:
         way = {(True, True): "both ways", (True, False): "to it only", (False, True): "from it only"}
         where = "" if agreed.remote_rtp is None else f" with {agreed.remote_rtp[0]}:{agreed.remote_rtp[1]}"
         words = f"{agreed.codec} {way.get((agreed.send, agreed.receive), 'held')}{where}"
+        if channel.Details.media == "direct":
+            words += ", directly: none of it comes by here"
+        elif channel.Details.media_reason:
+            words += f"; not directly: {channel.Details.media_reason}"
         if self._said.get(role) != words:
             self._said[role] = words
             self.add({"channel": role, "media": words})

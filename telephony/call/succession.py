@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from telephony.call.constants import State
+from telephony.call.direct import look
 from telephony.call.leg import Leg
 from telephony.call.leg_words import Ending, How
 from telephony.call.states import Input
@@ -114,6 +115,9 @@ class Succession(Machine[SuccessionState, SuccessionInput]):
     def leg_changed(self) -> None:
         """What the new leg's media is shows when it takes over."""
 
+    def leg_moved(self) -> None:
+        """Nobody has sent it anywhere."""
+
     def leg_digit(self, digit: str) -> None:
         """A key before the new leg takes over is for nobody."""
 
@@ -179,6 +183,7 @@ class Succession(Machine[SuccessionState, SuccessionInput]):
         other = _other_party(channel)
         if other is not None and self.referred is not None:
             other.play(ToneSource(channel.exchange.tone_manager.find(None)))
+        look(channel)
 
     def _lose(self, _: object) -> None:
         other = _other_party(self.channel)
@@ -249,6 +254,7 @@ def change_leg(channel: ChannelCore, leg: Leg, message: Message) -> Leg | None:
             channel.claimed_by.feed(TransferInput.ANSWERED)
         return old
     channel._note_codec()
+    channel.leg_moved()
     if channel._state is State.ON_HOLD:
         channel._hold = None
         if leg.endpoint is not None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from telephony.call.constants import Cause, TransferCause
+from telephony.call.direct import Direct, DirectInput, begin
+from telephony.call.whereabouts import bring_back
 from telephony.media.endpoint import Endpoint
 from telephony.media.join import Join
 from telephony.media.players import ToneSource
@@ -70,6 +72,7 @@ def _join(transfer: Transfer, _value: object) -> None:
     caller, target = transfer.endpoint(transfer.caller), transfer.endpoint(transfer.target)
     if caller is not None and target is not None:
         transfer.join = Join(caller, target)
+    transfer.direct = begin(transfer)
     transfer.caller.set_transfer_cause(TransferCause.NORMAL)
     transfer.caller.transfer_joined()
 
@@ -83,6 +86,9 @@ def _cut(transfer: Transfer, _value: object) -> None:
 def _let_go(transfer: Transfer, _value: object) -> None:
     transfer.caller.transfer = None
     transfer.target.claimed_by = None
+    if transfer.direct is not None:
+        transfer.direct.feed(DirectInput.PARTED)
+        transfer.direct = None
 
 
 def _fail(transfer: Transfer, cause: TransferCause) -> None:
@@ -111,6 +117,8 @@ def _given_up(transfer: Transfer, _value: object) -> None:
 
 def _retrieve(transfer: Transfer, _value: object) -> None:
     transfer.caller.transfer_retrieving()
+    if transfer.target.leg is not None:
+        bring_back(transfer.target.leg)
 
 
 _S, _I = TransferState, TransferInput
@@ -131,7 +139,7 @@ def _before_the_answer(state: TransferState) -> dict[TransferInput, Transition[T
 class Transfer(Machine[TransferState, TransferInput]):
     """One transfer of ``caller``'s call to whoever is called on ``target``, from INVITE to end or retrieval."""
 
-    __slots__ = ("caller", "join", "target", "tone")
+    __slots__ = ("caller", "direct", "join", "target", "tone")
 
     table: ClassVar[Table[TransferState, TransferInput]] = {
         _S.DIALLING: {
@@ -168,6 +176,7 @@ class Transfer(Machine[TransferState, TransferInput]):
         self.target = target
         self.tone = tone
         self.join: Join | None = None
+        self.direct: Direct | None = None
         caller.transfer = self
         target.claimed_by = self
 

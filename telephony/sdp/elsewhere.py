@@ -17,19 +17,16 @@ from telephony.sdp.model import Attribute
 class Elsewhere:
     """Where audio goes that doesn't come to us.
 
-    ``rtp`` and ``rtcp`` (None: not known) are the other's addresses, ``ptime`` the milliseconds it wants in a packet.
+    ``rtp`` is the other's address, ``rtcp_port`` where it gets its reports (None: on the port above, RFC 3550 section
+    11), ``ptime`` the milliseconds it wants in a packet.
     """
 
     rtp: Address
-    rtcp: Address | None
+    rtcp_port: int | None
     ptime: int
 
     @property
     def attributes(self) -> list[Attribute]:
         """What has to be said of RTCP where it isn't on the port above (RFC 3605)."""
-        host, port = self.rtp
-        if self.rtcp is None or self.rtcp == (host, port + 1):
-            return []
-        theirs, number = self.rtcp
-        family = "IP6" if ":" in theirs else "IP4"
-        return [("rtcp", f"{number}" if theirs == host else f"{number} IN {family} {theirs}")]
+        usual = self.rtcp_port is None or self.rtcp_port == self.rtp[1] + 1
+        return [] if usual else [("rtcp", str(self.rtcp_port))]

@@ -42,6 +42,11 @@ class DTMFDetector(Resource):
         self._between: float | None = None
         self._pause: DelayedCall | None = None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a `get_digits` waits for keys now."""
+        return self._wait is not None and not self._wait.over
+
     def cause(self) -> JobCause:
         """Return why the last `get_digits` ended."""
         return self._cause
@@ -83,6 +88,7 @@ class DTMFDetector(Resource):
             return succeed(self._taken)
         self._wait = Wait(self._channel.clock, seconds_timeout, self._time_up, self._given_up)
         self._pause_for(self._between if self._taken else seconds_predigits_timeout)
+        self._channel.audio_needed()
         return self._wait.promise()
 
     @staticmethod
@@ -114,7 +120,7 @@ class DTMFDetector(Resource):
 
     def pressed(self, digit: str) -> None:
         """Take a press: into the running `get_digits`, or into the buffer."""
-        if self._wait is None or self._wait.over:
+        if not self.waiting:
             self._buffer.append(digit)
             return
         ended = self._take(digit)
@@ -125,7 +131,7 @@ class DTMFDetector(Resource):
 
     def hung_up(self) -> None:
         """The call is over: a running `get_digits` returns what it has."""
-        if self._wait is not None and not self._wait.over:
+        if self.waiting:
             self._finish(JobCause.HANGUP)
 
     def forget(self) -> None:

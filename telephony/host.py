@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 import random as random_module
+import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from telephony.interfaces import Address, Answer, Clock, DatagramPort, DatagramR
 from telephony.names import Names
 
 T = TypeVar("T")
+
+_log = Logger()
 
 #: How many datagrams a port reads at most before the reactor looks at its other sockets again.
 DRAIN_LIMIT = 128
@@ -64,11 +67,22 @@ class UdpPort:
     How many it tries to read follows what it finds: a media port has one packet at a time, and a second read that
     finds nothing would cost each packet a system call (an eighth of all that a relayed call costs).
 
-    ``counters`` holds ``received``, ``sent``, ``send_errors`` and ``receive_errors``. IPv6 sockets take IPv6 only, so
-    that an address family never changes its form on the way (no ``::ffff:192.0.2.1``).
+    ``received`` is called with each datagram and its source. IPv6 sockets take IPv6 only, so that an address family
+    never changes its form on the way (no ``::ffff:192.0.2.1``).
     """
 
-    __slots__ = ("_address", "_alone", "_limit", "_log", "_reactor", "_received", "_socket", "counters")
+    __slots__ = (
+        "_address",
+        "_alone",
+        "_limit",
+        "_reactor",
+        "_receive_errors",
+        "_send_errors",
+        "_sent",
+        "_socket",
+        "_taken",
+        "received",
+    )
 
     def __init__(self, reactor: Any, address: Address, received: DatagramReceived) -> None:
         host, port = address
@@ -80,19 +94,17 @@ class UdpPort:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
-            # getaddrinfo turns a scope into the number that bind wants; for a literal it never asks the network.
-            sock.bind(socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)[0][4])
+            sock.bind(_to_bind(family, host, port))
         except BaseException:
             sock.close()
             raise
         self._socket: socket.socket | None = sock
         self._address: Address = sock.getsockname()[:2]
         self._reactor = reactor
-        self._received = received
+        self.received = received
         self._limit = 1
         self._alone = 0  # how often in a row one datagram was read and no second looked for
-        self._log = Logger()
-        self.counters: Counter[str] = Counter()
+        self._taken = self._sent = self._send_errors = self._receive_errors = 0
         reactor.addReader(self)
 
     @property
@@ -100,18 +112,42 @@ class UdpPort:
         """The address it is bound to."""
         return self._address
 
+    @property
+    def counters(self) -> Counter[str]:
+        """How many datagrams were ``received`` and ``sent``, and ``send_errors`` and ``receive_errors``."""
+        return Counter(
+            received=self._taken,
+            sent=self._sent,
+            send_errors=self._send_errors,
+            receive_errors=self._receive_errors,
+        )
+
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         """Send one datagram; what the system refuses is counted and lost."""
         if self._socket is None:
-            self.counters["send_errors"] += 1
+            self._send_errors += 1
             return
         try:
             self._socket.sendto(data, destination)
         except (OSError, ValueError, OverflowError, TypeError):
             # Full buffer, no route, a broken address from a peer's message: to UDP all of it is a lost packet.
-            self.counters["send_errors"] += 1
+            self._send_errors += 1
         else:
-            self.counters["sent"] += 1
+            self._sent += 1
+
+    def drain(self) -> bool:
+        """Throw away what has come and was not read yet; False when there is no end of it (`DRAIN_LIMIT`)."""
+        sock = self._socket
+        if sock is None:
+            return False
+        for _ in range(DRAIN_LIMIT):
+            try:
+                sock.recv(1)  # one byte read, and the rest of the datagram is gone
+            except BlockingIOError:
+                return True
+            except OSError:
+                self._receive_errors += 1
+        return False
 
     def close(self) -> None:
         """Stop receiving and free the port."""
@@ -130,8 +166,6 @@ class UdpPort:
 
     def doRead(self) -> None:  # noqa: N802 - Twisted's name
         """Read what has come, up to a bound, and pass it on."""
-        received = self._received
-        counters = self.counters
         limit = self._limit
         for _ in range(limit):
             sock = self._socket
@@ -145,14 +179,14 @@ class UdpPort:
                 return
             except OSError:
                 # An ICMP error of an earlier send, reported here; nothing to read, and no fault of this port.
-                counters["receive_errors"] += 1
+                self._receive_errors += 1
                 continue
-            counters["received"] += 1
+            self._taken += 1
             try:
-                received(data, source[:2])
+                self.received(data, source[:2])
             except Exception:
                 # Nothing above may raise; should it, one datagram is lost and the port lives on.
-                self._log.failure("Unhandled fault at {port}", port=self.logPrefix())
+                _log.failure("Unhandled fault at {port}", port=self.logPrefix())
         self._alone += 1
         if limit > 1 or self._alone == LOOK_EVERY:
             self._limit = min(DRAIN_LIMIT, limit * 4)
@@ -244,6 +278,12 @@ class ReactorHost:
         """Ask for the records of a name; see `telephony.names`."""
         return self._names.lookup(name, kind)
 
+    @property
+    def open_files(self) -> int:
+        """How many files and sockets this process may have open now; 2**20 where there is no limit."""
+        soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        return soft if soft >= 0 else 1 << 20
+
     def source_address(self, destination: Address) -> str:
         """Return our address on the route to ``destination``. Raises OSError when there is no route."""
         with socket.socket(family_of(destination[0]), socket.SOCK_DGRAM) as probe:
@@ -254,6 +294,15 @@ class ReactorHost:
     def run_in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run ``function(*args)`` in the reactor's thread pool; fires or fails as it does."""
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
+
+
+def _to_bind(family: socket.AddressFamily, host: str, port: int) -> tuple[Any, ...]:
+    """Return an address as ``bind`` wants it. Raises OSError when ``host`` is no IP literal."""
+    if "%" in host:
+        # getaddrinfo turns a scope into the number that bind wants; for a literal it never asks the network.
+        return socket.getaddrinfo(host, port, family, socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST)[0][4]
+    socket.inet_pton(family, host)
+    return host, port
 
 
 def _stream_of_ipv6(host: str, port: int) -> socket.socket:

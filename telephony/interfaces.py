@@ -41,8 +41,14 @@ class Clock(Protocol):
         """Call ``callable(*args)`` after ``delay`` seconds (0 or more)."""
 
 
+#: Called with each datagram and its source address. It must not raise.
+DatagramReceived = Callable[[bytes, Address], None]
+
+
 class DatagramPort(Protocol):
-    """A bound UDP port."""
+    """A bound UDP port. ``received`` is called with each datagram, and may be set to something else at any time."""
+
+    received: DatagramReceived
 
     @property
     def address(self) -> Address:
@@ -51,12 +57,11 @@ class DatagramPort(Protocol):
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         """Send one datagram; never raises: what the system refuses is counted and lost, as UDP may."""
 
+    def drain(self) -> bool:
+        """Throw away what has come and was not given to ``received`` yet; False when it comes without end."""
+
     def close(self) -> None:
         """Stop receiving and free the port, at once; harmless when closed already."""
-
-
-#: Called with each datagram and its source address. It must not raise.
-DatagramReceived = Callable[[bytes, Address], None]
 
 
 class StreamListener(Protocol):
@@ -114,6 +119,10 @@ class Host(Protocol):
     @property
     def random(self) -> random.Random:
         """The one source of randomness: seeded by the system in production, by the test in simulation."""
+
+    @property
+    def open_files(self) -> int:
+        """How many files and sockets this process may have open at once."""
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> DatagramPort:
         """Bind a UDP port (port 0: any free one). Raises OSError when it is taken or not ours."""

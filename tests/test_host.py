@@ -82,6 +82,22 @@ class DatagramTests(HostCase):
         self.assertGreater(300, host.DRAIN_LIMIT)
         self.assertEqual((here.counters["sent"], there.counters["received"]), (300, 300))
 
+    @inlineCallbacks
+    def test_drain(self):  # type: ignore[no-untyped-def]
+        """DatagramPort.drain: what has come is thrown away, and what comes without end is told; the rest is heard."""
+        done: Deferred[bytes] = Deferred()
+        there = self.open(LOOPBACK)
+        here = self.open(LOOPBACK)
+        for _ in range(host.DRAIN_LIMIT + 10):
+            here.send(b"late", there.address)
+        self.assertFalse(there.drain())
+        self.assertTrue(there.drain())
+        there.received = lambda data, source: done.callback(data)
+        here.send(b"mine", there.address)
+        self.assertEqual((yield done), b"mine")
+        there.close()
+        self.assertFalse(there.drain())
+
     def test_send_never_raises(self) -> None:
         """DatagramPort.send: what the system refuses is counted and lost; so is what comes after the close."""
         port = self.open(LOOPBACK)

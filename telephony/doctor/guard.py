@@ -49,6 +49,19 @@ class _GuardedPort:
         if self._guard.lets(destination[0]):
             self._port.send(data, destination)
 
+    @property
+    def received(self) -> DatagramReceived:
+        """What is called with each datagram."""
+        return self._port.received
+
+    @received.setter
+    def received(self, received: DatagramReceived) -> None:
+        self._port.received = received
+
+    def drain(self) -> bool:
+        """Throw away what has come and was not read yet."""
+        return self._port.drain()
+
     def close(self) -> None:
         """Free the port."""
         self._port.close()
@@ -82,6 +95,11 @@ class PeerOnly:
     def random(self) -> random.Random:
         """The one source of randomness."""
         return self._host.random
+
+    @property
+    def open_files(self) -> int:
+        """How many files and sockets this process may have open."""
+        return self._host.open_files
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> DatagramPort:
         """Bind a UDP port."""

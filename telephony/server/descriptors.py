@@ -27,9 +27,14 @@ def raise_limit() -> int:
 
 
 def most_connections(files: int, legs: int) -> int:
-    """Return how many connections fit beside so many legs; ``files`` below 0 is no limit."""
-    left = files - OTHERS - PER_LEG * legs if files >= 0 else 1 << 20
-    return max(FEWEST, left)
+    """Return how many connections fit beside so many legs; ``files`` below 0 is no limit.
+
+    What calls leave open for the next ones takes its share too, as long as the files suffice for it.
+    """
+    if files < 0:
+        return 1 << 20
+    left = files - OTHERS - PER_LEG * legs
+    return max(FEWEST, min(left, files - OTHERS - files // 2))
 
 
 def too_few(files: int, legs: int) -> str:

@@ -88,6 +88,10 @@ class SimulatedDatagramPort:
         source = self._source or (self._host.source_address(destination), self.address[1])
         self._network._datagram(source, data if type(data) is bytes else bytes(data), destination)
 
+    def drain(self) -> bool:
+        """Throw away what waits: nothing, since what arrives here is given to ``received`` at once."""
+        return self.open
+
     def close(self) -> None:
         """Free the port, at once; harmless when closed already."""
         if self.open:
@@ -106,6 +110,7 @@ class SimulatedHost:
         self.addresses = addresses
         self.clock = network.clock
         self.random = random.Random(f"{network.seed}/{addresses[0]}")
+        self.open_files = 65536
         self._next_port = 49152
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> SimulatedDatagramPort:

@@ -32,6 +32,10 @@ class BarePort:
         self.last = bytes(data)
         self.sent += 1
 
+    def drain(self) -> bool:
+        """Throw away what waits: nothing."""
+        return True
+
     def close(self) -> None:
         """Free the port."""
         self._host.ports.pop(self.address, None)
@@ -44,6 +48,7 @@ class BareHost:
         self.ip = ip
         self.clock = SimulatedClock()
         self.random = random.Random(5)
+        self.open_files = 1024
         self.ports: dict[Address, BarePort] = {}
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> BarePort:

@@ -37,6 +37,8 @@ class Legs:
         for leg in self.legs:
             leg.endpoint.stop()
             leg.rtp.close()
+        assert not self.pool.in_use
+        self.pool.close()
         far = {leg.far.address[0] for leg in self.legs}
         return [*self.wire.clock.getDelayedCalls(), *(one for one in self.wire.ports if one[0] not in far)]
 

@@ -31,6 +31,9 @@ class Port:
         self.sent.append((bytes(data), destination))
         self.wire.carry(bytes(data), self.address, destination)
 
+    def drain(self) -> bool:
+        return not self.wire.flooded
+
     def close(self) -> None:
         if self.open:
             self.open = False
@@ -46,6 +49,9 @@ class Wire:
         self.delay = delay
         self.ports: dict[Address, Port] = {}
         self.taken: set[Address] = set()
+        self.open_files = 1024
+        #: Whether there is no end of what comes to any port.
+        self.flooded = False
         self.lose: Callable[[bytes], bool] = lambda data: False
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> Port:

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from telephony.rtp.ports import NoPorts, PortPool
+from telephony.rtp.ports import NoPorts, PortPair, PortPool
 from tests.rtp.fakes import Wire
 
 HERE = "192.0.2.1"
@@ -12,8 +12,20 @@ class PortPoolTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.wire = Wire()
 
-    def pool(self, low: int = 20000, high: int = 20007, quarantine: float = 2.0) -> PortPool:
-        return PortPool(self.wire, low, high, quarantine)  # type: ignore[arg-type]
+    def pool(self, low: int = 20000, high: int = 20007, quarantine: float = 2.0, kept: int | None = None) -> PortPool:
+        return PortPool(self.wire, low, high, quarantine, kept)  # type: ignore[arg-type]
+
+    def heard(self, pair: PortPair) -> list[bytes]:
+        """Return the list into which goes what a pair hears."""
+        heard: list[bytes] = []
+        pair.receive(lambda data, source: heard.append(data), lambda data, source: heard.append(data))
+        return heard
+
+    def say(self, pair: PortPair, data: bytes) -> None:
+        """Send something to both ports of a pair."""
+        host, port = pair.address
+        for one in (port, port + 1):
+            self.wire.arrive(data, ("192.0.2.99", 4000), (host, one))
 
     def test_even_and_odd(self) -> None:
         """RTP on an even port, RTCP on the next (RFC 3550 11), all of the range and no more."""
@@ -33,18 +45,81 @@ class PortPoolTests(SynchronousTestCase):
         self.assertEqual(pool.acquire("2001:db8::1").address, ("2001:db8::1", 20000))
 
     def test_quarantine(self) -> None:
-        """A pair that was given back is closed at once, and rests before it is used again; no timer is set."""
+        """A pair that was given back rests before it is used again; no timer is set."""
+        for kept in (0, 1):
+            pool = self.pool(20000, 20001, kept=kept)
+            pair = pool.acquire(HERE)
+            pair.close()
+            pair.close()
+            pool.release(pair)
+            self.assertEqual((len(self.wire.ports), pool.in_use, pool.idle), (2 * kept, 0, kept))
+            self.wire.clock.advance(1.9)
+            self.assertRaises(NoPorts, pool.acquire, HERE)
+            self.wire.clock.advance(0.1)
+            pool.acquire(HERE)
+            self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+            pool.close()
+
+    def test_used_again(self) -> None:
+        """The next call gets the sockets of one before it, and hears nothing that was meant for that (issue 5)."""
         pool = self.pool(20000, 20001)
-        pair = pool.acquire(HERE)
-        pair.close()
-        pair.close()
-        pool.release(pair)
-        self.assertEqual((self.wire.ports, pool.in_use), ({}, 0))
+        first = pool.acquire(HERE)
+        sockets = (first.rtp, first.rtcp)
+        heard = self.heard(first)
+        self.say(first, b"one")
+        first.close()
+        self.say(first, b"late")
+        first.receive(lambda data, source: heard.append(b"given back"), lambda data, source: None)
+        self.say(first, b"later")
+        self.wire.clock.advance(2.0)
+        second = pool.acquire(HERE)
+        self.assertEqual((second.rtp, second.rtcp, second.address), (*sockets, first.address))
+        self.say(second, b"too early")
+        heard_then = self.heard(second)
+        self.say(second, b"two")
+        first.close()
+        first.rtp.send(b"late", ("10.0.0.1", 1))
+        self.assertEqual((heard, heard_then), ([b"one"] * 2, [b"two"] * 2))
+        self.assertEqual((sockets[0].sent, pool.in_use), ([], 1))  # type: ignore[attr-defined]
+
+    def test_somebody_still_sends(self) -> None:
+        """A pair on which there is no end of packets rests again, and another is taken."""
+        pool = self.pool(20000, 20003)
+        restless = pool.acquire(HERE)
+        restless.close()
+        self.wire.clock.advance(2.0)
+        self.wire.flooded = True
+        other = pool.acquire(HERE)
+        self.assertNotEqual(other.address, restless.address)
+        self.assertRaises(NoPorts, pool.acquire, HERE)
+        self.wire.flooded = False
         self.wire.clock.advance(1.9)
         self.assertRaises(NoPorts, pool.acquire, HERE)
         self.wire.clock.advance(0.1)
-        pool.acquire(HERE)
-        self.assertEqual(self.wire.clock.getDelayedCalls(), [])
+        self.assertEqual(pool.acquire(HERE).address, restless.address)
+
+    def test_kept_open(self) -> None:
+        """So many pairs are open at a time and no more, those in use among them; half of the files at most."""
+        pool = self.pool(20000, 20999, kept=5)
+        pairs = [pool.acquire(HERE) for _ in range(8)]
+        for open_then in (8, 7, 6, 5, 5, 5):
+            self.assertEqual(pool.in_use + pool.idle, open_then)
+            pairs.pop().close()
+        self.wire.open_files = 16
+        pool = self.pool(30000, 30999)
+        for pair in [pool.acquire(HERE) for _ in range(8)]:
+            pair.close()
+        self.assertEqual(pool.idle, 4)
+
+    def test_nobody_can_tell_the_next(self) -> None:
+        """Open pairs are taken only from among many, so that an outsider can't tell the next call's ports."""
+        pool = self.pool(20000, 29999, quarantine=0.0)
+        seen = set()
+        for _ in range(200):
+            pair = pool.acquire(HERE)
+            seen.add(pair.address)
+            pair.close()
+        self.assertEqual((len(seen), pool.idle), (32, 32))
 
     def test_taken_by_others(self) -> None:
         """A port of somebody else's, even or odd, is passed over and nothing of its pair stays open."""
@@ -79,12 +154,23 @@ class PortPoolTests(SynchronousTestCase):
         self.assertNotEqual(drawn[0], sorted(drawn[0]))
 
     def test_close(self) -> None:
-        """Closing the pool closes what is out."""
+        """Closing the pool closes what is out, what rests, and what has rested; none is kept open after that."""
         pool = self.pool()
-        pool.acquire(HERE)
-        pool.acquire(HERE)
+        pairs = [pool.acquire(HERE) for _ in range(4)]
+        pairs[0].close()
+        self.wire.clock.advance(1.0)
+        pairs[1].close()
+        self.wire.clock.advance(1.0)
+        late = pool.acquire(HERE)
+        self.assertEqual(late.address, pairs[0].address)
+        pairs[2].close()
+        self.wire.clock.advance(1.0)
+        pool.acquire(HERE).close()
         pool.close()
-        self.assertEqual((self.wire.ports, pool.in_use), ({}, 0))
+        self.assertEqual((self.wire.ports, pool.in_use, pool.idle), ({}, 0, 0))
+        self.wire.clock.advance(2.0)
+        pool.acquire(HERE).close()
+        self.assertEqual((self.wire.ports, pool.in_use, pool.idle), ({}, 0, 0))
 
     def test_a_closed_pair(self) -> None:
         """A closed pair keeps its address, sends nothing and holds no port."""

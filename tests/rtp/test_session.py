@@ -536,6 +536,7 @@ class EndTests(SessionCase):
         self.far.send(self.rtp.address, 1)
         self.assertEqual((len(self.far.packets), self.heard.audios), (2, []))
         self.assertEqual((self.rtp.statistics.packets_sent, self.pool.in_use), (2, 0))
+        self.pool.close()
         self.assertEqual(set(self.wire.ports), {FAR, (FAR[0], FAR[1] + 1)})
 
     def test_no_cycles(self) -> None:

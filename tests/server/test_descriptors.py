@@ -12,7 +12,8 @@ from telephony.server.descriptors import FEWEST, OTHERS, most_connections, raise
 class DescriptorTests(SynchronousTestCase):
     def test_left_for_connections(self) -> None:
         """Two files a leg come first; what is left is for connections, and some there are always."""
-        self.assertEqual(most_connections(10_000, 1000), 10_000 - OTHERS - 2000)
+        self.assertEqual(most_connections(10_000, 3000), 10_000 - OTHERS - 6000)
+        self.assertEqual(most_connections(10_000, 1000), 10_000 - OTHERS - 5000)
         self.assertEqual(most_connections(1024, 4000), FEWEST)
         self.assertGreater(most_connections(-1, 1000), 100_000)
 

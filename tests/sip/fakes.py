@@ -47,6 +47,9 @@ class FakePort:
         if peer is not None:
             peer.arrived(bytes(data))
 
+    def drain(self) -> bool:
+        return True
+
     def close(self) -> None:
         self.host.ports.pop(self.address, None)
 
@@ -147,6 +150,7 @@ class FakeHost:
         #: Names whose look-up takes until the test answers it.
         self.slow: dict[str, Deferred[list[str]]] = {}
         self._last_port = 40000
+        self.open_files = 1024
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> FakePort:
         if address in self.ports:

@@ -19,6 +19,7 @@ LAYERS = {
     "telephony": 5,
     "telephony.errors": 0,
     "telephony.interfaces": 0,
+    "telephony.addresses": 1,
     "telephony.tables": 0,
     "telephony.timing": 2,
     "telephony.sip": 2,

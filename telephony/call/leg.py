@@ -18,7 +18,7 @@ from telephony.call.leg_calling import CallingLeg
 from telephony.call.leg_words import Change, Ending, How
 from telephony.errors import RemoteProtocolError
 from telephony.rtp.ports import NoPorts
-from telephony.sdp.negotiation import EVENT, Agreed, Negotiation
+from telephony.sdp.negotiation import EVENT, Agreed, PeerDescription, check_offer
 from telephony.sip.headers import format_reason
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Request, Response
@@ -50,7 +50,8 @@ class Leg(CallingLeg):
         self._securing = self._exchange.securing(session.way.transport == "TLS")
         if request.body:
             # A look only, so that a caller we can't talk to is refused before an application starts.
-            Negotiation(session.arrived_at[0], 9, 0, securing=self._securing, new_key=bytes).offered(request.body)
+            self._offer = PeerDescription(request.body)
+            check_offer(self._offer, session.arrived_at[0], self._securing)
         self._open_media(session.arrived_at[0], session.way.remote[0], ())
         if session.identity is None and self._rtp is not None:
             self._rtp.stranger_at = session.way.remote[0]
@@ -92,18 +93,20 @@ class Leg(CallingLeg):
             body = None
         elif self._early is not None:
             # The 183 held the answer, and an offer has one answer only: the 200 repeats it (RFC 3261 13.2.1).
-            body, _agreed = self._negotiation.offered(self.session.request.body)
+            assert self._offer is not None
+            body, _agreed = self._negotiation.offered(self._offer)
         elif self.session.request.body:
             body = self._answer_offer(codecs)
         else:
             self._negotiation = self._negotiation_for(codecs)
             body = self._negotiation.offer()
+        self._offer = None
         self.session.answer(body, headers)
 
     def _answer_offer(self, codecs: Sequence[str]) -> bytes:
-        assert self.session is not None and self.endpoint is not None
+        assert self._offer is not None and self.endpoint is not None
         negotiation = self._negotiation_for(codecs)
-        body, agreed = negotiation.offered(self.session.request.body)
+        body, agreed = negotiation.offered(self._offer)
         self._negotiation = negotiation
         self.endpoint.apply(agreed)
         return body

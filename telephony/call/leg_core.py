@@ -17,7 +17,7 @@ from telephony.call.leg_words import Ending, How, LegOwner
 from telephony.media.endpoint import Endpoint
 from telephony.rtp.ports import PortPair
 from telephony.rtp.session import RtpSession
-from telephony.sdp.negotiation import Agreed, Negotiation, Securing
+from telephony.sdp.negotiation import Agreed, Negotiation, PeerDescription, Securing
 from telephony.sip.headers import format_reason
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.message import Message
@@ -45,6 +45,7 @@ class LegCore:
         "_locating",
         "_media_at",
         "_negotiation",
+        "_offer",
         "_pair",
         "_reliable",
         "_rtp",
@@ -61,6 +62,8 @@ class LegCore:
         self.session: IncomingSession | OutgoingSession | None = None
         self.endpoint: Endpoint | None = None
         self._negotiation: Negotiation | None = None
+        #: What their INVITE offers, until it is answered.
+        self._offer: PeerDescription | None = None
         self._pair: PortPair | None = None
         self._rtp: RtpSession | None = None
         self._locating: Deferred[Any] | None = None
@@ -94,11 +97,15 @@ class LegCore:
 
     def _negotiation_for(self, codecs: Sequence[str]) -> Negotiation:
         assert self._rtp is not None
+        wanted = tuple(codecs) or self._exchange.codecs
+        present = self._negotiation
+        if present is not None and present.is_fresh and present.codecs == wanted:
+            return present
         return Negotiation(
             self._media_at,
             self._rtp.address[1],
             self._exchange.host.random.getrandbits(31),
-            codecs=tuple(codecs) or self._exchange.codecs,
+            codecs=wanted,
             securing=self._securing,
             new_key=self._exchange.host.random.randbytes,
         )

@@ -8,42 +8,49 @@ offer in hand and from our own live state, never from what was written earlier. 
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
+from functools import lru_cache
 
 import attrs
 
+from telephony.addresses import known_address
 from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address
-from telephony.sdp.crypto import SUITES, Crypto, usable
+from telephony.sdp.crypto import SUITES, Crypto
 from telephony.sdp.elsewhere import Elsewhere
-from telephony.sdp.model import Attribute, Connection, MediaDescription, Origin, SessionDescription
-from telephony.sdp.parser import parse_sdp, whole_number
+from telephony.sdp.reading import (
+    DIRECTIONS,
+    DYNAMIC,
+    EVENT,
+    PLAIN,
+    SECURED,
+    STATIC_TYPES,
+    PeerDescription,
+    Stream,
+)
 
-#: Static payload types of what we can code (RFC 3551 table 4); both have a clock rate of 8000.
-STATIC_TYPES = {"PCMU": 0, "PCMA": 8}
-_STATIC_NAMES = {number: name for name, number in STATIC_TYPES.items()}
-EVENT = "telephone-event"
+__all__ = [
+    "DIRECTIONS",
+    "EVENT",
+    "STATIC_TYPES",
+    "Agreed",
+    "Negotiation",
+    "PeerDescription",
+    "Securing",
+    "check_offer",
+]
+
 #: The number we offer for telephone events unless the peer has used it for something else.
 EVENT_TYPE = 101
-_DYNAMIC = range(96, 128)
-_KNOWN = frozenset((*STATIC_TYPES, EVENT.upper()))
-#: AVPF without feedback attributes is AVP on the wire (RFC 4585 section 5); an answer repeats what was offered.
-_PLAIN = frozenset(("RTP/AVP", "RTP/AVPF"))
-_SECURED = frozenset(("RTP/SAVP", "RTP/SAVPF"))
-
-#: A direction attribute: does the one who writes it send, does it receive (RFC 3264 section 5.1).
-DIRECTIONS = {
-    "sendrecv": (True, True),
-    "sendonly": (True, False),
-    "recvonly": (False, True),
-    "inactive": (False, False),
-}
+#: What we can code, best first.
+CODECS = ("PCMA", "PCMU")
 _DIRECTION_NAMES = {both: name for name, both in DIRECTIONS.items()}
 
 _TIMES = re.compile(r"[0-9]{1,20} [0-9]{1,20}")
+#: How many texts of our own audio lines are remembered: the choices of codecs that peers leave us.
+_REMEMBERED = 256
 
 
 class Securing(Enum):
@@ -62,9 +69,15 @@ class Securing(Enum):
     @property
     def protocols(self) -> frozenset[str]:
         """The protocols of m= lines that are taken."""
-        if self is Securing.REFUSED:
-            return _PLAIN
-        return _SECURED if self is Securing.DEMANDED else _PLAIN | _SECURED
+        return _PROTOCOLS[self]
+
+
+_PROTOCOLS = {
+    Securing.REFUSED: PLAIN,
+    Securing.TAKEN: PLAIN | SECURED,
+    Securing.OFFERED: PLAIN | SECURED,
+    Securing.DEMANDED: SECURED,
+}
 
 
 @attrs.frozen
@@ -98,37 +111,27 @@ class Agreed:
         return _DIRECTION_NAMES[self.send, self.receive]
 
 
-@attrs.frozen
-class _Stream:
-    """The peer's audio line, read: what it says about the peer."""
+@attrs.define
+class _Line:
+    """One m= line of ours with what belongs to it: ``text`` is how it is written, line ends and all."""
 
-    #: Payload types of what we know, in the peer's order.
-    types: dict[int, str]
-    #: Every dynamic number the peer gives a meaning to, known or not.
-    mapped: frozenset[int]
-    ptime: int
-    rtp: Address | None
-    rtcp: Address | None
-    sends: bool
-    receives: bool
-    secured: bool
-    #: What can be used of its a=crypto lines, by preference.
-    cryptos: tuple[Crypto, ...]
-
-    def first(self, name: str) -> int | None:
-        for number, one in self.types.items():
-            if one == name:
-                return number
-        return None
+    media: str
+    protocol: str
+    formats: str
+    text: str
+    #: What it says, if it is the audio line that isn't refused.
+    types: dict[int, str] = attrs.Factory(dict)
+    direction: str = "inactive"
+    cryptos: tuple[Crypto, ...] = ()
 
 
-@attrs.frozen
+@attrs.define
 class _Offer:
     """Our offer that waits for its answer."""
 
     direction: str
     types: dict[int, str]
-    lines: tuple[MediaDescription, ...]
+    lines: tuple[_Line, ...]
     #: What our a=crypto lines offer; empty without SRTP.
     cryptos: tuple[Crypto, ...]
     times: str = "0 0"
@@ -154,7 +157,6 @@ class Negotiation:
     """
 
     __slots__ = (
-        "_codecs",
         "_event_type",
         "_events",
         "_index",
@@ -172,6 +174,7 @@ class Negotiation:
         "_written",
         "address",
         "agreed",
+        "codecs",
         "elsewhere",
         "rtp_port",
     )
@@ -181,7 +184,7 @@ class Negotiation:
         address: str,
         rtp_port: int,
         session_id: int,
-        codecs: Sequence[str] = ("PCMA", "PCMU"),
+        codecs: Sequence[str] = CODECS,
         ptime: int = 20,
         events: bool = True,
         securing: Securing = Securing.REFUSED,
@@ -190,13 +193,16 @@ class Negotiation:
         unknown = [name for name in codecs if name not in STATIC_TYPES]
         if unknown or not codecs:
             raise ValueError(f"codecs {list(codecs)!r}: one or more of {sorted(STATIC_TYPES)} are needed")
+        if known_address(address) is None:
+            raise ValueError(f"{address!r} is no place for audio: an IP address is needed")
         self.address = address
         self.rtp_port = rtp_port
         #: What holds for media now; None before the first answer.
         self.agreed: Agreed | None = None
         self.elsewhere: Elsewhere | None = None
         self._session_id = session_id
-        self._codecs = tuple(dict.fromkeys(codecs))
+        #: The codecs allowed, best first.
+        self.codecs = tuple(dict.fromkeys(codecs))
         self._ptime = ptime
         self._events = events
         self._new_key = new_key
@@ -209,11 +215,17 @@ class Negotiation:
         self._wish = "sendrecv"
         self._offer: _Offer | None = None
         #: The session's m= lines as agreed, and which of them is ours.
-        self._lines: tuple[MediaDescription, ...] = ()
+        self._lines: tuple[_Line, ...] = ()
         self._index = 0
         self._times = "0 0"
         self._version = 0
-        self._written: SessionDescription | None = None
+        #: What followed the version in the last description: that is what the version stands for.
+        self._written: str | None = None
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether nothing has been offered or answered yet, so that it is as good as a new one."""
+        return self._written is None and self.agreed is None
 
     @property
     def pending(self) -> bool:
@@ -232,19 +244,19 @@ class Negotiation:
             raise ValueError(f"{direction!r} is not a direction: {', '.join(DIRECTIONS)}")
         # The codec in use goes first, so that a hold or a refresh doesn't change it.
         used = [self.agreed.codec] if self.agreed is not None else []
-        types = {STATIC_TYPES[name]: name for name in dict.fromkeys((*used, *self._codecs))}
+        types = {STATIC_TYPES[name]: name for name in dict.fromkeys((*used, *self.codecs))}
         event_type = self._own_event_type()
         if event_type is not None:
             types[event_type] = EVENT
         if elsewhere is not None:
             assert self.agreed is not None
             types = _types_of(self.agreed)
-        lines = [_refused(line) for line in self._lines]
+        lines = [_refused(line.media, line.protocol, line.formats) for line in self._lines]
         protocol = "RTP/SAVP" if self._securing.offers else "RTP/AVP"
         if lines:
             protocol = self._lines[self._index].protocol
         cryptos: tuple[Crypto, ...] = ()
-        if protocol.upper() in _SECURED:
+        if protocol.upper() in SECURED:
             used_crypto = self.agreed.own_crypto if self.agreed is not None else None
             if used_crypto is not None:
                 cryptos = (used_crypto,)  # nothing is renegotiated that works
@@ -255,8 +267,9 @@ class Negotiation:
             lines[self._index] = audio
         else:
             lines = [audio]
-        data = self._write(lines, "0 0", elsewhere)
-        self._offer = _Offer(direction, types, tuple(lines), cryptos, elsewhere=elsewhere)
+        offer = _Offer(direction, types, tuple(lines), cryptos, elsewhere=elsewhere)
+        data = self._write(offer.lines, offer.times, elsewhere)
+        self._offer = offer
         return data
 
     def current(self) -> bytes:
@@ -276,14 +289,9 @@ class Negotiation:
         if not self._lines:
             return self.current()
         line = self._lines[self._index]
-        direction = _DIRECTION_NAMES[_direction((line.attributes,))]
-        cryptos = tuple(usable(line.attribute_values("crypto")))
-        offer = _Offer(
-            direction, _payload_types(line)[0], self._lines, cryptos, self._times, self._wish, self.elsewhere
-        )
-        data = self._write(list(self._lines), self._times, self.elsewhere)
-        self._offer = offer
-        return data
+        times, elsewhere = self._times, self.elsewhere
+        self._offer = _Offer(line.direction, line.types, self._lines, line.cryptos, times, self._wish, elsewhere)
+        return self._write(self._lines, times, elsewhere)
 
     def rollback(self) -> None:
         """Forget the offer that waits: it was refused, or never answered. What was agreed before still holds."""
@@ -312,12 +320,12 @@ class Negotiation:
         self.agreed = agreed
         return agreed
 
-    def offered(self, sdp: bytes, direction: str | None = None) -> tuple[bytes, Agreed]:
+    def offered(self, sdp: bytes | PeerDescription, direction: str | None = None) -> tuple[bytes, Agreed]:
         """Take the peer's offer, first or later; return our answer and what is agreed with it.
 
-        ``direction`` is what we want, None: what we wanted before, sendrecv at first; the answer says as much
-        of it as the offer allows: sendonly is answered recvonly, inactive is answered inactive, an address of 0.0.0.0
-        is the old way to hold and is answered as sendonly is.
+        ``sdp`` is the offer, or what was read of it already. ``direction`` is what we want, None: what we wanted
+        before, sendrecv at first; the answer says as much of it as the offer allows: sendonly is answered recvonly,
+        inactive is answered inactive, an address of 0.0.0.0 is the old way to hold and is answered as sendonly is.
         Every m= line is answered in its place, those we don't take with port 0 (RFC 3264 section 6). The same offer
         again gives the same bytes again.
 
@@ -329,15 +337,16 @@ class Negotiation:
             raise ValueError(f"{direction!r} is not a direction: {', '.join(DIRECTIONS)}")
         if self._offer is not None:
             raise RemoteProtocolError("an offer came while ours is not answered yet (RFC 3264 section 4)", 491)
-        session = parse_sdp(sdp)
-        index, stream = self._choose(session)
-        types = {number: name for number, name in stream.types.items() if name in self._codecs}
+        peer = sdp if isinstance(sdp, PeerDescription) else PeerDescription(sdp)
+        first = self._index if self._lines else None
+        index, stream, rtp, rtcp = _choose(peer, self.address, self.codecs, self._securing.protocols, first)
+        types = {number: name for number, name in stream.types.items() if name in self.codecs}
         payload_type = next(iter(types))
         # Events go last wherever the offer has them, so that the first number is that of a codec.
         event_type = stream.first(EVENT) if self._events else None
         if event_type is not None:
             types[event_type] = EVENT
-        own_crypto, remote_crypto = self._answer_crypto(stream)
+        own_crypto, remote_crypto = self._answer_crypto(stream) if stream.secured else (None, None)
         wish_send, wish_receive = DIRECTIONS[direction]
         agreed = Agreed(
             codec=types[payload_type],
@@ -345,8 +354,8 @@ class Negotiation:
             receive_payload_types=types,
             event_payload_type=event_type,
             ptime=stream.ptime,
-            remote_rtp=stream.rtp,
-            remote_rtcp=stream.rtcp,
+            remote_rtp=rtp,
+            remote_rtcp=rtcp,
             send=wish_send and stream.receives,
             receive=wish_receive and stream.sends,
             own_crypto=own_crypto,
@@ -357,17 +366,23 @@ class Negotiation:
             assert self.agreed is not None
             types = _types_of(self.agreed)
             agreed = attrs.evolve(agreed, codec=self.agreed.codec, payload_type=self.agreed.payload_type)
-        lines = [_refused(line) for line in session.media]
+        media = peer.session.media
         secured = () if own_crypto is None else (own_crypto,)
-        lines[index] = self._audio(session.media[index].protocol, types, agreed.direction, secured, elsewhere)
-        times = next((value for letter, value in session.other if letter == "t"), "")
+        audio = self._audio(media[index].protocol, types, agreed.direction, secured, elsewhere)
+        lines: tuple[_Line, ...] = (audio,)
+        if len(media) > 1:
+            lines = tuple(
+                audio if place == index else _refused(one.media, one.protocol, " ".join(one.formats))
+                for place, one in enumerate(media)
+            )
+        times = next((value for letter, value in peer.session.other if letter == "t"), "")
         # RFC 3264 section 6: the answer's t= is the offer's, as long as it is one at all.
-        self._times = times if _TIMES.fullmatch(times) else "0 0"
+        self._times = times if times == "0 0" or _TIMES.fullmatch(times) else "0 0"
         data = self._write(lines, self._times, elsewhere)
         self._taken |= stream.mapped
         self.elsewhere = elsewhere
         self._event_type = event_type if event_type is not None else self._event_type
-        self._wish, self._lines, self._index = direction, tuple(lines), index
+        self._wish, self._lines, self._index = direction, lines, index
         self.agreed = agreed
         return data, agreed
 
@@ -392,20 +407,21 @@ class Negotiation:
             raise RemoteProtocolError("an answer came, but no offer is pending (RFC 3264 section 4)")
         return self._offer
 
-    def _read_answer(self, offer: _Offer, sdp: bytes) -> tuple[Agreed, _Stream]:
+    def _read_answer(self, offer: _Offer, sdp: bytes) -> tuple[Agreed, Stream]:
         try:
-            session = parse_sdp(sdp)
+            peer = PeerDescription(sdp)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(str(error), 488) from None
-        if len(session.media) <= self._index:
+        if len(peer.session.media) <= self._index:
             raise RemoteProtocolError("the answer leaves our audio line out (RFC 3264 section 6)", 488)
-        stream = self._read(session, session.media[self._index])
+        stream = peer.stream(self._index, self._securing.protocols)
+        rtp, rtcp = stream.reached_from(self.address)
         offered = set(offer.types.values())
         payload_type = next(
             (number for number, name in stream.types.items() if name in offered and name != EVENT), None
         )
         if payload_type is None:
-            raise RemoteProtocolError(f"the answer has none of the codecs offered: {', '.join(self._codecs)}", 488)
+            raise RemoteProtocolError(f"the answer has none of the codecs offered: {', '.join(self.codecs)}", 488)
         own, remote = self._answered_crypto(offer, stream)
         ours_send, ours_receive = DIRECTIONS[offer.direction]
         # What arrives should have our numbers (RFC 3264 section 6.1); those of the answer are what some peers use
@@ -417,8 +433,8 @@ class Negotiation:
             receive_payload_types=types,
             event_payload_type=stream.first(EVENT) if EVENT in offered else None,
             ptime=stream.ptime,
-            remote_rtp=stream.rtp,
-            remote_rtcp=stream.rtcp,
+            remote_rtp=rtp,
+            remote_rtcp=rtcp,
             send=ours_send and stream.receives,
             receive=ours_receive and stream.sends,
             own_crypto=own,
@@ -426,7 +442,7 @@ class Negotiation:
         )
         return agreed, stream
 
-    def _answered_crypto(self, offer: _Offer, stream: _Stream) -> tuple[Crypto | None, Crypto | None]:
+    def _answered_crypto(self, offer: _Offer, stream: Stream) -> tuple[Crypto | None, Crypto | None]:
         """Find which of our lines an answer has chosen (RFC 4568 7.1.3); RemoteProtocolError (488) for none of them."""
         if not offer.cryptos and not stream.secured:
             return None, None
@@ -438,14 +454,12 @@ class Negotiation:
                     return own, one
         raise RemoteProtocolError("the answer takes none of our a=crypto lines (RFC 4568 section 7.1.3)", 488)
 
-    def _answer_crypto(self, stream: _Stream) -> tuple[Crypto | None, Crypto | None]:
+    def _answer_crypto(self, stream: Stream) -> tuple[Crypto, Crypto]:
         """Choose from an offer's lines the first that we have, and answer it with a key of our own.
 
         Our key stays what it was while the peer's does, and is drawn anew when the peer has drawn another: both begin
         their counts of packets again then, and so do we (RFC 4568 section 7.1.4).
         """
-        if not stream.secured:
-            return None, None
         before = self.agreed
         kept = before.remote_crypto if before is not None else None
         remote = next((one for one in stream.cryptos if one.same_key(kept)), stream.cryptos[0])
@@ -461,88 +475,6 @@ class Negotiation:
             self._keys[suite] = self._new_key(SUITES[suite])
         return self._keys[suite]
 
-    def _choose(self, session: SessionDescription) -> tuple[int, _Stream]:
-        """Find the audio line to answer: the one in use if it still can be, else the first that can."""
-        reason = RemoteProtocolError("the offer has no audio line (RFC 3264 section 6)", 488)
-        order = list(range(len(session.media)))
-        if self._lines and self._index < len(order):
-            order.insert(0, order.pop(self._index))
-        for index in order:
-            if session.media[index].media.lower() != "audio":
-                continue
-            try:
-                stream = self._read(session, session.media[index])
-            except RemoteProtocolError as error:
-                reason = error
-                continue
-            if any(name in self._codecs for name in stream.types.values()):
-                return index, stream
-            reason = RemoteProtocolError(f"the offer has none of our codecs: {', '.join(self._codecs)}", 488)
-        raise reason
-
-    def _read(self, session: SessionDescription, media: MediaDescription) -> _Stream:
-        """Read an audio line, or raise `RemoteProtocolError` (488) when it is none, refused or out of our reach."""
-        protocol = media.protocol.upper()
-        if media.media.lower() != "audio" or protocol not in self._securing.protocols:
-            raise RemoteProtocolError(f"{media.media!a} over {media.protocol!a} can't be used here", 488)
-        secured = protocol in _SECURED
-        cryptos = tuple(usable(media.attribute_values("crypto"))) if secured else ()
-        if media.port == 0:
-            raise RemoteProtocolError("the audio line is refused: port 0 (RFC 3264 section 6)", 488)
-        connection = media.connection or session.connection
-        if connection is None:
-            raise RemoteProtocolError("the audio line has no c= line (RFC 8866 section 5.7)", 488)
-        if secured and not cryptos:
-            raise RemoteProtocolError(f"{media.protocol} has no a=crypto line that can be used (RFC 4568)", 488)
-        held, host = self._host(connection)
-        sends, receives = _direction((media.attributes, session.attributes))
-        types, mapped = _payload_types(media)
-        return _Stream(
-            types=types,
-            mapped=mapped,
-            ptime=_ptime(media),
-            rtp=None if host is None else (host, media.port),
-            rtcp=None if host is None else self._rtcp(media, host),
-            sends=sends,
-            receives=receives and not held,
-            secured=secured,
-            cryptos=cryptos,
-        )
-
-    def _host(self, connection: Connection) -> tuple[bool, str | None]:
-        """Tell from a c= line whether it holds, and the IP address if it names one."""
-        # What follows % is the name of an interface of the peer's machine.
-        text = connection.address.partition("/")[0].strip("[]").partition("%")[0]
-        try:
-            address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(text)
-        except ValueError:
-            return False, None  # a host name, which RFC 8866 section 5.7 allows
-        if isinstance(address, ipaddress.IPv6Address):
-            address = address.ipv4_mapped or address  # RFC 5118 section 4.9
-        if address.is_unspecified:
-            return True, None
-        if address.is_multicast or str(address) == "255.255.255.255":
-            raise RemoteProtocolError(f"{text} is not the address of one peer; only unicast is taken", 488)
-        # Whoever is elsewhere must not have audio sent to what this machine keeps to itself.
-        inside = address.is_loopback and not ipaddress.ip_address(self.address.partition("%")[0]).is_loopback
-        if inside or (address.version == 6) != (":" in self.address):
-            raise RemoteProtocolError(f"media at {text} can't be reached from {self.address}", 488)
-        return False, str(address)
-
-    def _rtcp(self, media: MediaDescription, host: str) -> Address | None:
-        """Find where RTCP goes: a=rtcp (RFC 3605), else the port above."""
-        fields = (media.attribute("rtcp") or "").split()
-        port = whole_number(fields[0], 65535) if fields else None
-        if port:
-            if len(fields) >= 4:
-                try:
-                    held, other = self._host(Connection(*fields[1:4]))
-                except RemoteProtocolError:
-                    return None
-                return None if held or other is None else (other, port)
-            return host, port
-        return (host, media.port + 1) if media.port < 65535 else None
-
     # -- writing
 
     def _own_event_type(self) -> int | None:
@@ -550,39 +482,41 @@ class Negotiation:
         if not self._events:
             return None
         wanted = EVENT_TYPE if self._event_type is None else self._event_type
-        return next((number for number in (wanted, EVENT_TYPE, *_DYNAMIC) if number not in self._taken), None)
+        return next((number for number in (wanted, EVENT_TYPE, *DYNAMIC) if number not in self._taken), None)
 
     def _audio(
         self,
         protocol: str,
         types: dict[int, str],
         direction: str,
-        cryptos: Sequence[Crypto] = (),
+        cryptos: tuple[Crypto, ...] = (),
         elsewhere: Elsewhere | None = None,
-    ) -> MediaDescription:
-        attributes: list[Attribute] = [("rtpmap", f"{number} {name}/8000") for number, name in types.items()]
-        attributes += [("fmtp", f"{number} 0-15") for number, name in types.items() if name == EVENT]
+    ) -> _Line:
         port = self.rtp_port if elsewhere is None else elsewhere.rtp[1]
         ptime = self._ptime if elsewhere is None else elsewhere.ptime
-        attributes += [("ptime", str(ptime)), (direction, None)]
-        attributes += elsewhere.attributes if elsewhere is not None else []
-        attributes += [("crypto", str(one)) for one in cryptos]
-        return MediaDescription("audio", port, protocol, list(map(str, types)), attributes=attributes)
+        formats, attributes = _audio_text(tuple(types.items()), direction, ptime)
+        text = f"m=audio {port} {protocol} {formats}\r\n{attributes}"
+        for name, value in elsewhere.attributes if elsewhere is not None else ():
+            text += f"a={name}:{value}\r\n"
+        for one in cryptos:
+            text += f"a=crypto:{one}\r\n"
+        return _Line("audio", protocol, formats, text, types, direction, cryptos)
 
-    def _write(self, lines: list[MediaDescription], times: str, elsewhere: Elsewhere | None = None) -> bytes:
-        family = "IP6" if ":" in self.address else "IP4"
-        # The o= line stays ours wherever the audio goes: it names the session, not the place (RFC 8866 5.2).
-        session = SessionDescription(
-            Origin("-", str(self._session_id), str(self._version), "IN", family, self.address),
-            connection=Connection("IN", family, self.address if elsewhere is None else elsewhere.rtp[0]),
-            other=[("t", times)],
-            media=lines,
-        )
-        if session != self._written:
+    def _write(self, lines: tuple[_Line, ...], times: str, elsewhere: Elsewhere | None = None) -> bytes:
+        # Written as text in one piece, in the order of RFC 8866 section 5: no part of it can hold a line end. The o=
+        # line stays ours wherever the audio goes: it names the session, not the place (section 5.2).
+        ours = f"IN IP6 {self.address}" if ":" in self.address else f"IN IP4 {self.address}"
+        place = ours if elsewhere is None else f"{ours[:6]} {elsewhere.rtp[0]}"
+        text = f"{ours}\r\ns=-\r\nc={place}\r\nt={times}\r\n{''.join([line.text for line in lines])}"
+        if text != self._written:
             self._version += 1
-            session.origin.version = str(self._version)
-            self._written = session
-        return session.to_bytes()
+            self._written = text
+        return f"v=0\r\no=- {self._session_id} {self._version} {text}".encode("utf-8", "surrogateescape")
+
+
+def check_offer(offer: PeerDescription, address: str, securing: Securing, codecs: Sequence[str] = CODECS) -> None:
+    """Raise `RemoteProtocolError` (488) for an offer that nobody at ``address`` could answer; nothing is made of it."""
+    _choose(offer, address, codecs, securing.protocols, None)
 
 
 def _types_of(agreed: Agreed) -> dict[int, str]:
@@ -593,50 +527,41 @@ def _types_of(agreed: Agreed) -> dict[int, str]:
     return types
 
 
-def _refused(line: MediaDescription) -> MediaDescription:
-    return MediaDescription(line.media, 0, line.protocol, list(line.formats))
+def _choose(
+    peer: PeerDescription, address: str, codecs: Sequence[str], protocols: frozenset[str], first: int | None
+) -> tuple[int, Stream, Address | None, Address | None]:
+    """Find the audio line to answer, and where its RTP and RTCP go: the one in use if it still can be, else any.
 
-
-def _direction(levels: Iterable[list[Attribute]]) -> tuple[bool, bool]:
-    """Find the direction attribute, the stream's own before the session's; without one it is sendrecv."""
-    for attributes in levels:
-        for name, _ in attributes:
-            if name in DIRECTIONS:
-                return DIRECTIONS[name]
-    return DIRECTIONS["sendrecv"]
-
-
-def _payload_types(media: MediaDescription) -> tuple[dict[int, str], frozenset[int]]:
-    """Map the line's payload types to what we know, in order, and collect all the dynamic ones it maps."""
-    maps: dict[int, tuple[str, str]] = {}
-    for value in media.attribute_values("rtpmap"):
-        number_text, _, encoding = value.strip().partition(" ")
-        number = whole_number(number_text, 127)
-        if number is not None and number not in maps:
-            name, _, rest = encoding.strip().upper().partition("/")
-            maps[number] = name, rest
-    types: dict[int, str] = {}
-    for text in media.formats:
-        number = whole_number(text, 127)
-        if number is None:
+    Raises `RemoteProtocolError` (488) when there is none; it says what is wrong with the last.
+    """
+    reason = RemoteProtocolError("the offer has no audio line (RFC 3264 section 6)", 488)
+    media = peer.session.media
+    order = list(range(len(media)))
+    if first is not None and first < len(order):
+        order.insert(0, order.pop(first))
+    for index in order:
+        if media[index].media.lower() != "audio":
             continue
-        if number in maps:
-            name, rest = maps[number]
-            # A missing clock rate is a slip; another one, or a second channel, is another codec.
-            if name in _KNOWN and rest in ("8000", "8000/1", ""):
-                types[number] = EVENT if name == EVENT.upper() else name
-        elif number in _STATIC_NAMES:
-            types[number] = _STATIC_NAMES[number]
-    mapped = frozenset(number for number, (name, _) in maps.items() if number in _DYNAMIC and name != EVENT.upper())
-    return types, mapped
+        try:
+            stream = peer.stream(index, protocols)
+            rtp, rtcp = stream.reached_from(address)
+        except RemoteProtocolError as error:
+            reason = error
+            continue
+        if any(name in codecs for name in stream.types.values()):
+            return index, stream, rtp, rtcp
+        reason = RemoteProtocolError(f"the offer has none of our codecs: {', '.join(codecs)}", 488)
+    raise reason
 
 
-def _ptime(media: MediaDescription) -> int:
-    """Find the packet time to send with: the peer's wish if we can do that, else 20 ms (RFC 3551 section 4.2)."""
-    ptime = whole_number((media.attribute("ptime") or "").partition(".")[0], 60) or 20
-    if ptime < 10 or ptime % 10:
-        ptime = 20
-    most = whole_number((media.attribute("maxptime") or "").partition(".")[0], 1000)
-    if most is not None and most < ptime:
-        ptime = max(10, most // 10 * 10)
-    return ptime
+def _refused(media: str, protocol: str, formats: str) -> _Line:
+    return _Line(media, protocol, formats, f"m={media} 0 {protocol} {formats}\r\n")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _audio_text(types: tuple[tuple[int, str], ...], direction: str, ptime: int) -> tuple[str, str]:
+    """Return the formats of an audio line of ours, and its attributes as lines."""
+    lines = [f"a=rtpmap:{number} {name}/8000\r\n" for number, name in types]
+    lines += [f"a=fmtp:{number} 0-15\r\n" for number, name in types if name == EVENT]
+    lines.append(f"a=ptime:{ptime}\r\na={direction}\r\n")
+    return " ".join([str(number) for number, _ in types]), "".join(lines)

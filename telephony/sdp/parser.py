@@ -12,7 +12,6 @@ from telephony.errors import RemoteProtocolError
 from telephony.sdp.model import (
     MEDIA_LETTERS,
     SESSION_LETTERS,
-    Attribute,
     Connection,
     MediaDescription,
     Origin,
@@ -37,44 +36,61 @@ def parse_sdp(data: bytes) -> SessionDescription:
         raise RemoteProtocolError(f"a session description of {len(data)} bytes, more than {MAX_SIZE}")
     if b"\0" in data:
         raise RemoteProtocolError("a NUL byte in a session description (RFC 8866 section 9)")
-    lines = [line for line in _LINE_END.split(data.decode("utf-8", "surrogateescape")) if line.strip(" \t")]
-    if not lines or lines[0].rstrip(" \t") != "v=0":
-        raise RemoteProtocolError("a session description doesn't begin with v=0 (RFC 8866 section 5.1)")
-    session = SessionDescription(other=[])
+    text = data.decode("utf-8", "surrogateescape")
+    lines = text.split("\r\n")
+    ends = len(lines) - 1
+    if lines[0] != "v=0" or text.count("\r") != ends or text.count("\n") != ends:
+        lines = [line for line in _LINE_END.split(text) if line.strip(" \t")]
+        if not lines or lines[0].rstrip(" \t") != "v=0":
+            raise RemoteProtocolError("a session description doesn't begin with v=0 (RFC 8866 section 5.1)")
+    del lines[0]
+    session = SessionDescription(None, other=[])  # type: ignore[arg-type] # its origin is to come
     origin: Origin | None = None
     part: SessionDescription | MediaDescription = session
+    attributes = session.attributes
     letters = SESSION_LETTERS
-    for line in lines[1:]:
-        letter, equals, value = line.partition("=")
-        letter, value = letter.strip(" \t"), value.strip(" \t")
-        if not equals or len(letter) != 1:
-            raise RemoteProtocolError(f"{_shown(line)} is not a line of a session description (letter=value)")
+    for line in lines:
+        if line[1:2] == "=":
+            letter, value = line[0], line[2:].strip(" \t")
+        else:
+            letter, equals, value = line.partition("=")
+            letter, value = letter.strip(" \t"), value.strip(" \t")
+            if not equals or len(letter) != 1:
+                if not line.strip(" \t"):
+                    continue
+                raise _no_line(line)
         if letter == "a":
-            part.attributes.append(_attribute(value))
+            name, colon, rest = value.partition(":")
+            attributes.append((name, rest if colon else None))
         elif letter == "m":
             if len(session.media) == MAX_MEDIA:
                 raise RemoteProtocolError(f"a session description with more than {MAX_MEDIA} m= lines")
             part = _media(value)
+            attributes = part.attributes
             letters = MEDIA_LETTERS
             session.media.append(part)
         elif letter == "c":
             # A stream with layered multicast addresses may have several; the first is the base layer's.
             if part.connection is None:
                 part.connection = _connection(value)
+        elif letter in letters:
+            part.other.append((letter, value))
         elif part is session and letter == "o":
             origin = origin or _origin(value)
         elif part is session and letter == "s":
             session.name = value or "-"
-        elif letter in letters:
-            part.other.append((letter, value))
+        elif letter in " \t":
+            raise _no_line(line)
     if origin is None:
         raise RemoteProtocolError("a session description without an o= line (RFC 8866 section 5.2)")
     session.origin = origin
     if not any(letter == "t" for letter, _ in session.other):
         session.other.append(("t", "0 0"))
-    session.other.sort(key=lambda line: SESSION_LETTERS.index(line[0]))
+    if len(session.other) > 1:
+        session.other.sort(key=lambda line: SESSION_LETTERS.index(line[0]))
     for media in session.media:
-        media.other.sort(key=lambda line: MEDIA_LETTERS.index(line[0]))
+        if len(media.other) > 1:
+            media.other.sort(key=lambda line: MEDIA_LETTERS.index(line[0]))
     return session
 
 
@@ -93,9 +109,8 @@ def _shown(text: str) -> str:
     return ascii(text if len(text) <= 60 else text[:60] + "…")
 
 
-def _attribute(value: str) -> Attribute:
-    name, colon, rest = value.partition(":")
-    return name, rest if colon else None
+def _no_line(line: str) -> RemoteProtocolError:
+    return RemoteProtocolError(f"{_shown(line)} is not a line of a session description (letter=value)")
 
 
 def _origin(value: str) -> Origin:
@@ -122,4 +137,4 @@ def _media(value: str) -> MediaDescription:
     count = whole_number(rest, 65535) if slash else 1
     if port is None or count is None:
         raise RemoteProtocolError(f"{_shown(fields[1])} is not a port in m={_shown(value)}")
-    return MediaDescription(fields[0], port, fields[2], fields[3:], port_count=count)
+    return MediaDescription(fields[0], port, fields[2], fields[3:], count)

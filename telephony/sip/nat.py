@@ -22,9 +22,10 @@ are. Of a peer outside, a Contact is taken to be inside with us when it shares o
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
+from telephony.addresses import known_address
 from telephony.sip.headers import Via
 from telephony.sip.targets import DEFAULT_PORTS
 from telephony.sip.uri import SipUri
@@ -90,9 +91,6 @@ def _is_private(address: IpAddress) -> bool:
 
 def _address(host: str) -> IpAddress | None:
     """Return an IP address; None for a name."""
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return None
-    # What a port of both families sees of an IPv4 peer.
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+    # A port of both families sees an IPv4 peer as IPv6: it is IPv4 here.
+    known = known_address(host)
+    return None if known is None else known.ip

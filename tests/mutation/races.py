@@ -29,6 +29,7 @@ _SDP = "telephony/sdp/negotiation.py"
 _INCOMING = "telephony/sip/incoming.py"
 _OFFERS = "telephony/sip/offers.py"
 _OUTGOING = "telephony/sip/outgoing.py"
+_READING = "telephony/sdp/reading.py"
 _REDIRECTS = "telephony/sip/redirects.py"
 _REFER = "telephony/sip/refer.py"
 _REPLACES = "telephony/sip/replaces.py"
@@ -461,7 +462,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "R24, R25",
         "0.0.0.0 is a hold",
-        (_SDP, "Negotiation._host", "return (True, None)", "return (False, None)"),
+        (_READING, "_host", "return (None, True)", "return (None, False)"),
     ),
     _rule(
         "R25",

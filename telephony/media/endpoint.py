@@ -185,6 +185,7 @@ class Endpoint:
         """
         self._running = False
         self._clock.remove(self)
+        self.rtp.deaf = True
         if self.feed is not None:
             self.feed.pause()
 

@@ -92,6 +92,7 @@ class RtpSession:
         "_unknown",
         "closed",
         "codec",
+        "deaf",
         "event_payload_type",
         "frame",
         "last_received",
@@ -125,6 +126,8 @@ class RtpSession:
         self.on_digit: Callable[[str], None] | None = None
         self.tap: Callable[[str, int, bytes], None] | None = None
         self.closed = False
+        #: Whether no other source than the present one is taken: it sends elsewhere, so that its silence says nothing.
+        self.deaf = False
         # What we send. The sequence number here goes beyond 16 bits, and is cut when written.
         self.ssrc = random.getrandbits(32)
         self._sequence = random.getrandbits(16)
@@ -201,7 +204,13 @@ class RtpSession:
 
     def listen_anew(self) -> None:
         """Take the next packet for the first of a stream: what went elsewhere meanwhile has not been lost."""
-        self._remote_ssrc = -1
+        self.deaf = False
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            self._lost += stream.lost
+            self._duplicates += stream.duplicates
+            if self.receiver is not None:
+                self.receiver.restarted()
         self.last_received = self._heard_at = self._clock.seconds()
 
     def apply(self, agreed: Agreed) -> None:
@@ -524,7 +533,7 @@ class RtpSession:
 
     def _admit(self, source: Address, ssrc: int, sequence: int, now: float) -> bool:
         """Decide about a source that isn't the one listened to."""
-        if self._agreed is None:
+        if self._agreed is None or self.deaf:
             return False
         stream = self._stream
         same = stream is not None and ssrc == self._remote_ssrc and goes_on((sequence - stream.highest) & 0xFFFF)

@@ -27,12 +27,18 @@ BACK = 0.96
 class Aim:
     """What a row is to reach: ``value`` or better; ``higher`` says which way better is.
 
-    ``of`` is a contender's name where the aim is a ratio to that one in the same round.
+    ``of`` is a contender's name where the aim is a ratio to that one in the same round. ``figure`` names one of what
+    else was measured, where the aim is not on the row's own figure; ``called`` and ``unit`` are what that is in words,
+    and ``worst`` holds the worst round to it in place of the median.
     """
 
     value: float
     higher: bool
     of: str = ""
+    figure: str = ""
+    called: str = ""
+    unit: str = ""
+    worst: bool = False
 
     def reached(self, value: float) -> bool:
         """Tell whether a value is good enough."""
@@ -41,7 +47,20 @@ class Aim:
     def text(self, unit: str) -> str:
         """Return it in words."""
         sign = "≥" if self.higher else "≤"
-        return f"{sign} {number(self.value)} x {self.of}" if self.of else f"{sign} {number(self.value)} {unit}"
+        if self.of:
+            return f"{sign} {number(self.value)} x {self.of}"
+        if self.figure:
+            return f"{self.called} {sign} {number(self.value)} {self.unit}".rstrip()
+        return f"{sign} {number(self.value)} {unit}"
+
+    def held(self, entry: Entry) -> float:
+        """Return what of an entry is held to it."""
+        if not self.figure:
+            return entry.value
+        values = [float(one.more[self.figure]) for one in entry.rounds]
+        if not self.worst:
+            return float(median(values))
+        return min(values) if self.higher else max(values)
 
 
 @attrs.frozen
@@ -138,7 +157,8 @@ def judged(aim: Aim | None, project: Entry, entries: Sequence[Entry]) -> tuple[s
     if aim is None or not project.rounds:
         return "", None
     if not aim.of:
-        return ("reached" if aim.reached(project.value) else "missed"), project.value
+        held = aim.held(project)
+        return ("reached" if aim.reached(held) else "missed"), held
     other = next((one for one in entries if one.contender == aim.of and one.rounds), None)
     ratio = None if other is None else project.ratio_to(other)
     if ratio is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from bench.figures import Entry, judged, number
+from bench.figures import Aim, Entry, judged, number
 from bench.rows import Row
 
 HEADINGS = ("row", "who", "median", "range", "ratio", "aim", "")
@@ -46,21 +46,30 @@ def lines_of(result: Result) -> list[tuple[str, ...]]:
             low, high = entry.range
             ratio = None if at == 0 else result.project.ratio_to(entry)
             text, verdict, held = verdicts[0] if at == 0 and verdicts else ("", "", None)
+            told_elsewhere = at == 0 and bool(verdicts) and _plain(result.row.aims[0])
             value = f"{number(entry.value)} {result.row.unit}"
             spread = f"{number(low)} to {number(high)}" if len(entry.rounds) > 1 else "one round"
             told = "" if ratio is None else f"project is {number(ratio)} x"
-            lines.append((name, entry.contender, value, spread, told, text, _verdict(text, verdict, held)))
+            verdict = _verdict(text, verdict, held, shown=not told_elsewhere)
+            lines.append((name, entry.contender, value, spread, told, text, verdict))
         if at == 0:
-            lines += [("", "", "", "", "", text, _verdict(text, verdict, held)) for text, verdict, held in verdicts[1:]]
+            lines += [
+                ("", "", "", "", "", text, _verdict(text, verdict, held, shown=True))
+                for text, verdict, held in verdicts[1:]
+            ]
     return lines
 
 
-def _verdict(text: str, verdict: str, held: float | None) -> str:
+def _plain(aim: Aim) -> bool:
+    return not aim.of and not aim.figure
+
+
+def _verdict(text: str, verdict: str, held: float | None, *, shown: bool) -> str:
     if not text:
         return ""
     if not verdict:
         return "can't be told"
-    return f"{verdict} ({number(held)})" if held is not None and " x " in text else verdict
+    return f"{verdict} ({number(held)})" if held is not None and shown else verdict
 
 
 def table(results: Sequence[Result]) -> str:

@@ -642,7 +642,9 @@ bool calls_tick(uint64_t now) {
         if (close_next == MAX_CALLS) closing = false;
     }
     if (placing || closing) return true;
-    if (plan.hold >= 0) return calls_busy() > 0;
+    /* Others may be up that an earlier plan left. */
+    if (plan.hold >= 0)
+        return account.completed + account.refused + account.given_up + account.target_left < account.placed;
     /* Calls that stay: done when each is up or has failed. */
     return account.up + account.refused + account.given_up + account.target_left < account.placed;
 }

@@ -86,6 +86,6 @@ class Row:
 
 def all_rows() -> list[Row]:
     """Return every row."""
-    from bench.rows import answered, relay, transferred
+    from bench.rows import answered, media, relay, transferred
 
-    return [*answered.ROWS, *transferred.ROWS, *relay.ROWS]
+    return [*answered.ROWS, *transferred.ROWS, *relay.ROWS, *media.ROWS]

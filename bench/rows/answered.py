@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.figures import Aim, Measured
-from bench.peers import floor, sipp
+from bench.peers import floor, sipp, sippy
 from bench.peers.project import project
 from bench.rows import Contender, Rig, Row
 from bench.rows.capacity import capacity
@@ -22,6 +22,7 @@ def _project(user: str, rate: float, rig: Rig) -> Measured:
 
 _PEERS = (
     Contender("sipp", lambda rig: capacity(rig, "sipp", sipp.responder, "3300", 5000, transfer=False), sipp.absent),
+    Contender("sippy", lambda rig: capacity(rig, "sippy", sippy.responder, "3300", 300, transfer=False), sippy.absent),
     Contender("floor", lambda rig: capacity(rig, "floor", floor.floor, "3300", 15000, transfer=False)),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.figures import Aim, Measured
+from bench.peers import kamailio, sippy
 from bench.peers.project import project
 from bench.rows import Contender, Rig, Row
 from bench.rows.capacity import capacity
@@ -28,6 +29,16 @@ ROWS = [
         contenders=(
             Contender("project", partial(_project, "transfer", 200)),
             Contender("project, blocking", partial(_project, "transfer_blocking", 150)),
+            Contender(
+                "kamailio (proxy)",
+                lambda rig: capacity(rig, "kamailio", kamailio.proxy, "3300", 1500, transfer=True),
+                kamailio.absent,
+            ),
+            Contender(
+                "sippy (B2BUA)",
+                lambda rig: capacity(rig, "b2bua", sippy.b2bua, "3300", 150, transfer=True),
+                sippy.absent,
+            ),
         ),
         aims=(Aim(900, higher=True),),
         seconds=(120, 30),

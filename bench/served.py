@@ -61,6 +61,7 @@ class Turns:
         self.count = 0
         self.longest: list[float] = []
         self.total = 0.0
+        self.most = 0.0
         reactor.runUntilCurrent = self._turn
 
     def _turn(self) -> None:
@@ -69,6 +70,8 @@ class Turns:
             took = now - self._last
             self.count += 1
             self.total += took
+            if took > self.most:
+                self.most = took
             if took > 0.002:
                 self.longest.append(took)
         self._last = now
@@ -80,10 +83,11 @@ class Turns:
         found = {
             "turns": self.count,
             "cpu_seconds": round(self.total, 3),
+            "most_ms": round(1000 * self.most, 3),
             "longest_ms": [round(1000 * one, 2) for one in longest[:5]],
             "over_10_ms": sum(one > 0.010 for one in longest),
         }
-        self.count, self.total, self.longest = 0, 0.0, []
+        self.count, self.total, self.most, self.longest = 0, 0.0, 0.0, []
         return found
 
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 from twisted.internet.defer import Deferred
 
+from telephony.call import direct as direct_module
 from telephony.call.channel import CallChannel
 from telephony.call.constants import State, TransferCause
+from telephony.call.direct import DirectState
 from telephony.call.resources import TonePlayer
 from telephony.interfaces import Address
 from telephony.sip.message import Message, Request, Response, respond
@@ -42,12 +44,16 @@ TROUBLES: dict[str, tuple[int, dict[str, Any]]] = {
 
 @attrs.frozen
 class Row:
-    """One scenario of the table; ``unbuilt`` is why it has to fail, ``fails_with`` a pattern for how."""
+    """One scenario of the table; ``unbuilt`` is why it has to fail, ``fails_with`` a pattern for how.
+
+    ``anchored`` is why it says nothing of direct media, "" where it does.
+    """
 
     number: str
     play: Callable[[Race], Coroutine[Any, Any, None]]
     unbuilt: str = ""
     fails_with: str = ""
+    anchored: str = ""
 
     @property
     def name(self) -> str:
@@ -66,6 +72,8 @@ class Race(CallTestCase):
     """
 
     row: Row
+    #: Whether the media of transferred calls come by the server.
+    anchored = True
     a: CallChannel
     b: CallChannel
     verb: Deferred[State]
@@ -79,6 +87,8 @@ class Race(CallTestCase):
         self.sent: dict[str, dict[tuple[str, ...], Message]] = {phone.address[0]: {} for phone in self.phones}
         #: When a message of the server's left for a phone, repetitions too.
         self.left: list[tuple[float, str, Message]] = []
+        #: What the INVITEs to each phone described, by branch.
+        self.offered: dict[str, dict[str, bytes]] = {phone.address[0]: {} for phone in self.phones}
         self.network.watchers.append(self._was_sent)
         self.calls: list[CallChannel] = []
         self.exchange.on_call = self.calls.append
@@ -225,11 +235,17 @@ class Race(CallTestCase):
     def _was_sent(self, event: TraceEvent) -> None:
         if event.source[0] == SERVER:
             message = parse_message(event.data)
-            if message is not None:
+            if message is not None and self._counts(message, event.destination[0]):
                 first = message.method if isinstance(message, Request) else str(message.status)
                 key = first, message.via.branch or "", message.get("CSeq") or "", message.get("To") or ""
                 self.sent[event.destination[0]].setdefault(key, message)
                 self.left.append((self.now(), event.destination[0], message))
+
+    def _counts(self, message: Message, host: str) -> bool:
+        """Tell whether a message of the server's is one that a row speaks of; note what it describes."""
+        if isinstance(message, Request) and message.method == "INVITE":
+            self.offered[host][message.via.branch or ""] = message.body
+        return True
 
     def got_all(self, phone: Phone) -> list[Response]:
         """Every final response that a phone got, repetitions too."""
@@ -287,6 +303,70 @@ class Race(CallTestCase):
             if self.row.unbuilt:
                 raise FailsOtherwise(f"the scenario passes: {error}") from error
             raise
+
+
+class DirectRace(Race):
+    """The same with direct media: what a row does to two that talk it does once their media are direct.
+
+    Rows count what the server sends; the re-INVITEs that send audio elsewhere, or bring it back, are not of any row.
+    """
+
+    anchored = False
+    exchange_settings: ClassVar[dict[str, Any]] = {"media": "direct"}
+
+    def setUp(self) -> None:
+        super().setUp()
+        #: By Call-ID: what holds; by Call-ID and CSeq: which re-INVITEs move audio.
+        self._holds: dict[str, bytes] = {}
+        self._moves: dict[tuple[str, int], bool] = {}
+
+    async def transferred(self) -> None:
+        """Alice and bob talk, directly where nothing stands in the way."""
+        await super().transferred()
+        await self.comes(self._decided, "an end of the look for obstacles")
+        await self.passes(0.3)
+
+    def _decided(self) -> bool:
+        direct = None if self.a.transfer is None else self.a.transfer.direct
+        return direct is None or direct.state in (DirectState.DIRECT, DirectState.ANCHORED)
+
+    def _counts(self, message: Message, host: str) -> bool:
+        super()._counts(message, host)
+        key = message.call_id, message.cseq.number
+        if not isinstance(message, Request) or message.method not in ("INVITE", "ACK"):
+            return True
+        if message.method == "INVITE" and message.to.tag is not None and key not in self._moves:
+            before = self._holds.get(message.call_id, b"")
+            self._moves[key] = message.body != before and (_elsewhere(message.body) or _elsewhere(before))
+            self._holds[message.call_id] = message.body
+        return not self._moves.get(key, False)
+
+    def _judge(self) -> None:
+        # Who hangs up gets what the other had sent by then, and goes on to send until it is told: nobody can help that.
+        for phone in self.phones:
+            for call in phone.calls:
+                ear = call.media.audio.ear
+                late = ear.heard_packets()[-ear.unwanted :] if ear.unwanted else []
+                ear.unwanted = sum(one.source[0] == SERVER for one in late)
+        super()._judge()
+
+
+class HastyRace(DirectRace):
+    """The same while media are on their way to being direct: what a row does comes between the re-INVITEs."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        # The first look comes a moment before `Race.transferred` is over.
+        self.patch(direct_module, "SETTLE", 0.29)
+
+    async def transferred(self) -> None:
+        """Alice and bob talk, and one of them has a re-INVITE."""
+        await Race.transferred(self)
+
+
+def _elsewhere(body: bytes) -> bool:
+    """Tell whether a description names somebody else's place than the server's."""
+    return b"c=IN IP4 " in body and f"c=IN IP4 {SERVER}\r\n".encode() not in body
 
 
 def _is(message: Message, what: str) -> bool:

@@ -36,11 +36,11 @@ ROWS: list[Row] = []
 Play = Callable[[Race], Coroutine[Any, Any, None]]
 
 
-def race(number: str, *, unbuilt: str = "", fails_with: str = "") -> Callable[[Play], Play]:
-    """Enter a scenario into the table."""
+def race(number: str, *, unbuilt: str = "", fails_with: str = "", anchored: str = "") -> Callable[[Play], Play]:
+    """Enter a scenario into the table; ``anchored`` says why it is played with anchored media only."""
 
     def entered(play: Play) -> Play:
-        ROWS.append(Row(number, play, unbuilt, fails_with))
+        ROWS.append(Row(number, play, unbuilt, fails_with, anchored))
         return play
 
     return entered
@@ -425,7 +425,9 @@ async def reinvite_glare(s: Race) -> None:
     )
     await s.comes(lambda: sent, "our re-INVITE", within=60)
     s.assertEqual(await s.alice.call.reinvite(), 200, "after a 491 and the time of RFC 3261 14.1")
-    await s.saw(s.alice, INVITE=2, _491=1)
+    await s.saw(s.alice, _491=1)
+    if s.anchored:
+        await s.saw(s.alice, INVITE=2)
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
     await s.talk()
 
@@ -681,7 +683,7 @@ async def forked_200s(s: Race) -> None:
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
 
 
-@race("R17")
+@race("R17", anchored="who sends here in the winner's place is no phone, and can't be sent elsewhere")
 async def media_follows_the_winning_fork(s: Race) -> None:
     """183 from fork 1, 200 from fork 2: the loser's RTP is dropped."""
     s.orderly(s.bob)
@@ -873,7 +875,7 @@ async def strangers_rtp(s: Race) -> None:
         s.assertEqual(one.heard, [])
 
 
-@race("R22")
+@race("R22", anchored="a NAT that comes up later is nobody's to follow where media are direct")
 async def rebinding_and_new_ssrc(s: Race) -> None:
     """A NAT that rebinds is followed after 500 ms of silence of the old source; a new SSRC from it at once."""
     await s.transferred()
@@ -906,8 +908,8 @@ async def we_refresh_by_reinvite(s: Race) -> None:
     s.bob.call.answer(headers=[("Require", "timer"), ("Session-Expires", "90;refresher=uac")])
     await s.ends(TRANSFERRED)
     await s.comes(lambda: len(s.sent_to(s.bob, "INVITE")) > 1, "our refresh", within=60)
-    first, refresh = s.sent_to(s.bob, "INVITE")
-    s.assertEqual(refresh.body, first.body)
+    *_, before, refresh = s.offered[s.bob.address[0]].values()
+    s.assertEqual(refresh, before)
     await s.passes(1)
     await s.outcome(TRANSFERRED, ANSWERED, NORMAL)
     await s.talk()
@@ -916,10 +918,9 @@ async def we_refresh_by_reinvite(s: Race) -> None:
 @race("R23")
 async def the_callers_session_expires(s: Race) -> None:
     """A refreshes no more: that is its hang-up."""
-    await s.answered(headers=[("Supported", "timer"), ("Session-Expires", "90;refresher=uac")])
-    await s.transferring()
-    s.bob.answer()
-    await s.ends(TRANSFERRED)
+    s.alice.session_timer = TimerWish(90, "uac")
+    s.alice.quirks.no_refresh = s.alice.quirks.no_expiry = True
+    await s.transferred()
     await s.passes(95)
     await s.outcome(IDLE, IDLE, NORMAL)
     await s.saw(s.alice, BYE=1)
@@ -929,10 +930,9 @@ async def the_callers_session_expires(s: Race) -> None:
 @race("R23")
 async def the_targets_session_expires(s: Race) -> None:
     """B refreshes no more: that leg is ended, and A comes back."""
+    s.bob.session_timer = TimerWish(90, "uas")
     s.bob.quirks.no_refresh = s.bob.quirks.no_expiry = True
-    await s.transferring()
-    s.bob.call.answer(headers=[("Require", "timer"), ("Session-Expires", "90;refresher=uas")])
-    await s.ends(TRANSFERRED)
+    await s.transferred()
     await s.passes(62)
     await s.outcome(ANSWERED, IDLE, NORMAL)
     await s.saw(s.bob, BYE=1)
@@ -1238,7 +1238,7 @@ async def replaces_once_it_is_over(s: Race) -> None:
     await s.outcome(ANSWERED, IDLE, NORMAL)
 
 
-@race("R32")
+@race("R32", anchored="the media timer is off")
 async def target_falls_silent(s: Race) -> None:
     """No RTP and no RTCP from B for 30 s: that leg is ended, and A comes back."""
     await s.transferred()
@@ -1248,7 +1248,7 @@ async def target_falls_silent(s: Race) -> None:
     await s.saw(s.bob, BYE=1)
 
 
-@race("R32")
+@race("R32", anchored="the media timer is off")
 async def caller_falls_silent(s: Race) -> None:
     """No RTP and no RTCP from A for 30 s: both legs are ended."""
     await s.transferred()

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.trial.reporter import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.race_scene import TROUBLES, Race, Row, rows_of
+from tests.race_scene import TROUBLES, DirectRace, HastyRace, Race, Row, rows_of
 from tests.races import ROWS
 
 
@@ -31,6 +31,40 @@ class UnrulyTests(Race):
     """Packets come twice, or overtake each other."""
 
     seed, network_settings = TROUBLES["unruly"]
+
+
+#: What isn't about anchored media.
+BOTH = [row for row in ROWS if not row.anchored]
+#: A key that is down at the very moment of the change comes half by the server and half directly.
+HASTY = [row for row in BOTH if row.name != "r27_keys_both_ways"]
+
+
+@rows_of(*BOTH)
+class DirectFarTests(DirectRace):
+    """Direct media: the same outcomes, whoever does what once no packet comes by the server (RFC 3725)."""
+
+    seed, network_settings = TROUBLES["far"]
+
+
+@rows_of(*BOTH)
+class DirectLossyTests(DirectRace):
+    """The same, where re-INVITEs get lost."""
+
+    seed, network_settings = TROUBLES["lossy"]
+
+
+@rows_of(*BOTH)
+class DirectUnrulyTests(DirectRace):
+    """The same, where they come twice or overtake each other."""
+
+    seed, network_settings = TROUBLES["unruly"]
+
+
+@rows_of(*HASTY)
+class HastyFarTests(HastyRace):
+    """The same, while one of the two has been asked and the other hasn't answered."""
+
+    seed, network_settings = TROUBLES["far"]
 
 
 class MarkTests(SynchronousTestCase):

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from telephony.call.leg import Leg
 
 
+#: How often it is asked back where nobody can tell whether it took that.
+MOST_TRIES = 3
+
+
 class Place(Enum):
     """Where the far end's audio goes."""
 
@@ -37,6 +41,7 @@ class Step(Enum):
     LEFT = "it has agreed to a description of ours that names the other's place"
     CAME = "it has agreed to a description of ours that names our own place"
     REFUSED = "it has refused what it was asked for last; with status and reason"
+    UNKNOWN = "nobody can tell whether it took that: the way to it broke, or its answer says nothing; the same with it"
 
 
 def _ask_away(whereabouts: Whereabouts, elsewhere: Elsewhere) -> None:
@@ -52,10 +57,20 @@ def _ask_back(whereabouts: Whereabouts, _value: object) -> None:
         whereabouts.ask(None)
 
 
+def _ask_again(whereabouts: Whereabouts, refusal: tuple[int, str]) -> None:
+    """Output: ask it back once more, a few times at most."""
+    whereabouts.tries += 1
+    if whereabouts.tries < MOST_TRIES:
+        whereabouts.ask(None)
+    else:
+        whereabouts.feed(Step.REFUSED, refusal)
+
+
 def _arrive(whereabouts: Whereabouts, _value: object) -> None:
     """Output: send and listen here again, and ask for nothing any more."""
     whereabouts.withdraw()
     whereabouts.refusal = None
+    whereabouts.tries, whereabouts.sure = 0, True
     leg = whereabouts.leg
     if leg is not None and leg.endpoint is not None:
         leg.endpoint.wake()
@@ -82,17 +97,18 @@ class Whereabouts(Machine[Place, Step]):
     ``refusal`` is the status and reason of the last refusal, None once its audio has come back.
     """
 
-    __slots__ = ("_asked", "_number", "leg", "refusal")
+    __slots__ = ("_asked", "_number", "leg", "refusal", "sure", "tries")
 
     table: ClassVar[Table[Place, Step]] = {
         _S.HERE: {
             _I.SEND: (_S.LEAVING, (_ask_away,)),
-            **ignored(_S.HERE, _I.RETURN, _I.LEFT, _I.CAME, _I.REFUSED),
+            **ignored(_S.HERE, _I.RETURN, _I.LEFT, _I.CAME, _I.REFUSED, _I.UNKNOWN),
         },
         _S.LEAVING: {
             _I.LEFT: (_S.AWAY, (_tell,)),
             _I.REFUSED: (_S.HERE, (_note, _tell)),
             _I.RETURN: (_S.RETURNING, (_ask_back,)),
+            _I.UNKNOWN: (_S.RETURNING, (_ask_back,)),
             # An offer of its own between two tries of ours moves nothing: ours is still to come.
             **ignored(_S.LEAVING, _I.SEND, _I.CAME),
         },
@@ -100,18 +116,19 @@ class Whereabouts(Machine[Place, Step]):
             _I.RETURN: (_S.RETURNING, (_ask_back,)),
             _I.CAME: (_S.HERE, (_arrive, _tell)),
             # LEFT: a refresh.
-            **ignored(_S.AWAY, _I.SEND, _I.LEFT, _I.REFUSED),
+            **ignored(_S.AWAY, _I.SEND, _I.LEFT, _I.REFUSED, _I.UNKNOWN),
         },
         _S.RETURNING: {
             _I.CAME: (_S.HERE, (_arrive, _tell)),
             _I.REFUSED: (_S.LOST, (_note, _tell)),
+            _I.UNKNOWN: (_S.RETURNING, (_ask_again,)),
             # LEFT: what it was asked for before we wanted it back.
             **ignored(_S.RETURNING, _I.SEND, _I.RETURN, _I.LEFT),
         },
         _S.LOST: {
             _I.RETURN: (_S.RETURNING, (_ask_back,)),
             _I.CAME: (_S.HERE, (_arrive, _tell)),
-            **ignored(_S.LOST, _I.SEND, _I.LEFT, _I.REFUSED),
+            **ignored(_S.LOST, _I.SEND, _I.LEFT, _I.REFUSED, _I.UNKNOWN),
         },
     }
 
@@ -119,6 +136,9 @@ class Whereabouts(Machine[Place, Step]):
         super().__init__(Place.HERE)
         self.leg: Leg | None = leg
         self.refusal: tuple[int, str] | None = None
+        self.tries = 0
+        #: Whether what we know to be agreed is all that it can have agreed to.
+        self.sure = True
         #: What was asked last, until it is answered, and how many things have been asked.
         self._asked: Change | None = None
         self._number = 0
@@ -145,12 +165,15 @@ class Whereabouts(Machine[Place, Step]):
         return asked is not None and self.leg is not None and self.leg.withdraw(asked)
 
     def _answered(self, number: int, refusal: tuple[int, str] | None) -> None:
-        if refusal is not None and self.state is Place.RETURNING and self.leg is not None and not self.leg.elsewhere:
+        if refusal is not None and not refusal[0]:
+            self.sure = False
+        here = self.sure and self.leg is not None and self.leg.elsewhere is None
+        if refusal is not None and here and self.state is Place.RETURNING:
             self.feed(Step.CAME)  # it had never left
         elif number == self._number:  # nothing else has been asked since
             self._asked = None
             if refusal is not None:
-                self.feed(Step.REFUSED, refusal)
+                self.feed(Step.REFUSED if refusal[0] else Step.UNKNOWN, refusal)
 
     def close(self) -> None:
         """Let go of the leg, which is over."""

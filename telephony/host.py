@@ -27,17 +27,27 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from telephony.interfaces import Address, Answer, Clock, DatagramPort, DatagramReceived, RecordKind, StreamListener
+from telephony.interfaces import (
+    Address,
+    Answer,
+    Clock,
+    DatagramReceived,
+    MediaPort,
+    RecordKind,
+    SignallingPort,
+    StreamListener,
+)
+from telephony.media_port import MediaReader, MediaSocket
 from telephony.names import Names
 
 T = TypeVar("T")
 
 _log = Logger()
 
-#: How many datagrams a port reads at most before the reactor looks at its other sockets again.
+#: How many datagrams a port reads at most, and for how many seconds, before the reactor looks at its other sockets and
+#: at its timers again.
 DRAIN_LIMIT = 128
-#: A port that found no second datagram looks for one again at every so many.
-LOOK_EVERY = 8
+DRAIN_SECONDS = 0.005
 #: What is asked of the system for each UDP socket, in bytes; it may grant less (net.core.rmem_max).
 BUFFER_SIZE = 1 << 20
 #: The largest UDP payload there is.
@@ -62,10 +72,10 @@ def is_address(host: str) -> bool:
 
 @implementer(IReadDescriptor)
 class UdpPort:
-    """A bound UDP socket in a reactor, draining up to `DRAIN_LIMIT` datagrams at a time.
+    """A bound UDP socket in a reactor: what has come is read in one go, within bounds.
 
-    How many it tries to read follows what it finds: a media port has one packet at a time, and a second read that
-    finds nothing would cost each packet a system call (an eighth of all that a relayed call costs).
+    These are `DRAIN_LIMIT` datagrams, and `DRAIN_SECONDS` for what they cause; then the reactor's other sockets and
+    timers have their turn. The ports of media are others (`telephony.media_port`).
 
     ``received`` is called with each datagram and its source. IPv6 sockets take IPv6 only, so that an address family
     never changes its form on the way (no ``::ffff:192.0.2.1``).
@@ -73,37 +83,25 @@ class UdpPort:
 
     __slots__ = (
         "_address",
-        "_alone",
-        "_limit",
         "_reactor",
         "_receive_errors",
         "_send_errors",
         "_sent",
         "_socket",
         "_taken",
+        "drained",
+        "draining",
         "received",
     )
 
     def __init__(self, reactor: Any, address: Address, received: DatagramReceived) -> None:
-        host, port = address
-        family = family_of(host)
-        sock = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, BUFFER_SIZE)
-            sock.bind(_to_bind(family, host, port))
-        except BaseException:
-            sock.close()
-            raise
+        sock = _bound(address, BUFFER_SIZE)
         self._socket: socket.socket | None = sock
         self._address: Address = sock.getsockname()[:2]
         self._reactor = reactor
         self.received = received
-        self._limit = 1
-        self._alone = 0  # how often in a row one datagram was read and no second looked for
+        self.drained: Callable[[bool], None] | None = None
+        self.draining = False
         self._taken = self._sent = self._send_errors = self._receive_errors = 0
         reactor.addReader(self)
 
@@ -166,17 +164,19 @@ class UdpPort:
 
     def doRead(self) -> None:  # noqa: N802 - Twisted's name
         """Read what has come, up to a bound, and pass it on."""
-        limit = self._limit
-        for _ in range(limit):
-            sock = self._socket
-            if sock is None:  # closed by what the last datagram caused
-                return
+        sock = self._socket
+        if sock is None:
+            return
+        seconds = self._reactor.seconds
+        until = seconds() + DRAIN_SECONDS
+        more = True
+        self.draining = True
+        for _ in range(DRAIN_LIMIT):
             try:
                 data, source = sock.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
-                self._limit = 1
-                self._alone = 0
-                return
+                more = False
+                break
             except OSError:
                 # An ICMP error of an earlier send, reported here; nothing to read, and no fault of this port.
                 self._receive_errors += 1
@@ -187,9 +187,13 @@ class UdpPort:
             except Exception:
                 # Nothing above may raise; should it, one datagram is lost and the port lives on.
                 _log.failure("Unhandled fault at {port}", port=self.logPrefix())
-        self._alone += 1
-        if limit > 1 or self._alone == LOOK_EVERY:
-            self._limit = min(DRAIN_LIMIT, limit * 4)
+            if self._socket is None:  # closed by what the datagram caused
+                break
+            if seconds() > until:
+                break
+        self.draining = False
+        if self.drained is not None:
+            self.drained(more)
 
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802 - Twisted's name
         """Free the socket when the reactor gives it up (at shutdown, or when the system closed it)."""
@@ -231,6 +235,7 @@ class ReactorHost:
         self._reactor = reactor
         self._names = names if names is not None else Names(reactor, self.resolve)
         self._random = random if random is not None else random_module.SystemRandom()
+        self._media = MediaReader(reactor)
 
     @property
     def clock(self) -> Clock:
@@ -242,9 +247,13 @@ class ReactorHost:
         """The one source of randomness."""
         return self._random
 
-    def open_datagram_port(self, address: Address, received: DatagramReceived) -> DatagramPort:
+    def open_datagram_port(self, address: Address, received: DatagramReceived) -> SignallingPort:
         """Bind a UDP port. Raises OSError when it is taken, not ours, or not an IP literal."""
         return UdpPort(self._reactor, address, received)
+
+    def open_media_port(self, address: Address, received: DatagramReceived) -> MediaPort:
+        """Bind a UDP port for media, with the system's usual buffers: five seconds of one call's packets fit in."""
+        return MediaSocket(self._media, _bound(address, None), received)
 
     def listen_stream(self, address: Address, factory: IProtocolFactory) -> StreamListener:
         """Listen on a TCP port, of IPv6 only if it is one. Raises OSError when it is taken or not ours."""
@@ -294,6 +303,25 @@ class ReactorHost:
     def run_in_thread(self, function: Callable[..., T], *args: Any) -> Deferred[T]:
         """Run ``function(*args)`` in the reactor's thread pool; fires or fails as it does."""
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function, *args)
+
+
+def _bound(address: Address, buffer_size: int | None) -> socket.socket:
+    """Return a UDP socket that is bound. Raises OSError when the address is taken, not ours, or not an IP literal."""
+    host, port = address
+    family = family_of(host)
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setblocking(False)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if buffer_size is not None:
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, buffer_size)
+        sock.bind(_to_bind(family, host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _to_bind(family: socket.AddressFamily, host: str, port: int) -> tuple[Any, ...]:

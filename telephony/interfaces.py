@@ -64,6 +64,48 @@ class DatagramPort(Protocol):
         """Stop receiving and free the port, at once; harmless when closed already."""
 
 
+class SignallingPort(DatagramPort, Protocol):
+    """A bound UDP port that gives several datagrams to ``received`` in a row, where several wait.
+
+    ``draining`` tells that this is so: then ``drained``, where it is set, is called after the last of them, with True
+    when more may be waiting still.
+    """
+
+    drained: Callable[[bool], None] | None
+
+    @property
+    def draining(self) -> bool:
+        """Whether ``drained`` will be called after what is being received."""
+
+
+#: Asked first about a datagram that lies in a `MediaPort.packet`: its size and the time. False: it is not wanted.
+ShortWay = Callable[[int, float], bool]
+
+
+class MediaPort(DatagramPort, Protocol):
+    """A bound UDP port for the packets of one peer, of which there are fifty a second: nothing is made for each."""
+
+    def packet(self, size: int) -> memoryview:
+        """Return the first ``size`` bytes of the place where a short way finds a datagram; all ports share it."""
+
+    def aim(self, target: Address | None) -> None:
+        """Let `write` send there from now on (None: nowhere)."""
+
+    @property
+    def write(self) -> Callable[[bytes | bytearray | memoryview], object]:
+        """Send one datagram to where it is aimed. Raises OSError when that can't be done; see `unsent`."""
+
+    def unsent(self) -> None:
+        """Count a packet that `write` could not send."""
+
+    def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
+        """Ask ``short`` first about each datagram that comes from ``peer``; None ends that.
+
+        What it doesn't want goes to ``received``, and so does what others send; with ``alone`` that may be dropped
+        unseen instead.
+        """
+
+
 class StreamListener(Protocol):
     """A listening TCP port."""
 
@@ -124,8 +166,11 @@ class Host(Protocol):
     def open_files(self) -> int:
         """How many files and sockets this process may have open at once."""
 
-    def open_datagram_port(self, address: Address, received: DatagramReceived) -> DatagramPort:
+    def open_datagram_port(self, address: Address, received: DatagramReceived) -> SignallingPort:
         """Bind a UDP port (port 0: any free one). Raises OSError when it is taken or not ours."""
+
+    def open_media_port(self, address: Address, received: DatagramReceived) -> MediaPort:
+        """Bind a UDP port for RTP or RTCP; otherwise as `open_datagram_port`."""
 
     def listen_stream(self, address: Address, factory: IProtocolFactory) -> StreamListener:
         """Listen on a TCP port (port 0: any free one). Raises OSError when it is taken or not ours."""

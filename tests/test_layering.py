@@ -50,6 +50,8 @@ LAYERS = {
     "telephony.trace": 1,
     "telephony.rtp": 1,
     "telephony.rtp.session": 2,
+    "telephony.rtp.sending": 2,
+    "telephony.rtp.receiving": 2,
     "telephony.rtp.ports": 3,
     "telephony.media": 2,
     "telephony.media.tones": 1,
@@ -57,6 +59,7 @@ LAYERS = {
     "telephony.media.levels": 1,
     "telephony.media.files": 1,
     "telephony.host": 3,
+    "telephony.media_port": 3,
     "telephony.names": 3,
     "telephony.call": 4,
 }

@@ -26,7 +26,7 @@ from telephony.call.constants import State
 from telephony.call.core import ChannelCore
 from telephony.call.resources import JobCause
 from telephony.errors import Hangup
-from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived
+from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived, MediaPort, ShortWay
 from telephony.rtp.interfaces import MediaPorts
 from telephony.trace.events import TraceEvent
 from telephony.trace.ladder import call_id_of
@@ -453,7 +453,7 @@ class TappedPorts:
         return self._pair.address
 
     @property
-    def rtp(self) -> DatagramPort:
+    def rtp(self) -> MediaPort:
         """The port for RTP."""
         return self._pair.rtp
 
@@ -466,6 +466,10 @@ class TappedPorts:
         """Call these with each datagram from now on."""
         self._on_rtp = on_rtp
         self._pair.receive(self._came, on_rtcp)
+
+    def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> bool:
+        """Let no packet pass unseen."""
+        return short is None
 
     def close(self) -> None:
         """Give the ports back."""

@@ -23,7 +23,10 @@ from telephony.interfaces import (
     DatagramPort,
     DatagramReceived,
     Host,
+    MediaPort,
     RecordKind,
+    ShortWay,
+    SignallingPort,
     StreamListener,
 )
 
@@ -67,6 +70,61 @@ class _GuardedPort:
         self._port.close()
 
 
+class _GuardedSignallingPort(_GuardedPort):
+    """A UDP port for messages that sends none to strangers."""
+
+    __slots__ = ("_signalling",)
+
+    def __init__(self, guard: PeerOnly, port: SignallingPort) -> None:
+        super().__init__(guard, port)
+        self._signalling = port
+
+    @property
+    def drained(self) -> Callable[[bool], None] | None:
+        """What is called when several datagrams in a row have been received."""
+        return self._signalling.drained
+
+    @drained.setter
+    def drained(self, drained: Callable[[bool], None] | None) -> None:
+        self._signalling.drained = drained
+
+    @property
+    def draining(self) -> bool:
+        """Whether several datagrams are received in a row now."""
+        return self._signalling.draining
+
+
+class _GuardedMediaPort(_GuardedPort):
+    """A UDP port for media that is never aimed at strangers."""
+
+    __slots__ = ("_media",)
+
+    def __init__(self, guard: PeerOnly, port: MediaPort) -> None:
+        super().__init__(guard, port)
+        self._media = port
+
+    def packet(self, size: int) -> memoryview:
+        """Return where a short way finds a datagram."""
+        return self._media.packet(size)
+
+    def aim(self, target: Address | None) -> None:
+        """Let `write` send there from now on, if it is the peer."""
+        self._media.aim(target if target is None or self._guard.lets(target[0]) else None)
+
+    @property
+    def write(self) -> Callable[[bytes | bytearray | memoryview], object]:
+        """Send one datagram to where it is aimed."""
+        return self._media.write
+
+    def unsent(self) -> None:
+        """Count a packet that could not be sent."""
+        self._media.unsent()
+
+    def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
+        """Ask ``short`` first about what comes from ``peer``."""
+        self._media.shorten(short, peer, alone)
+
+
 class PeerOnly:
     """A `telephony.interfaces.Host` around another one; ``allowed`` are the IP addresses that may be sent to.
 
@@ -101,9 +159,13 @@ class PeerOnly:
         """How many files and sockets this process may have open."""
         return self._host.open_files
 
-    def open_datagram_port(self, address: Address, received: DatagramReceived) -> DatagramPort:
+    def open_datagram_port(self, address: Address, received: DatagramReceived) -> SignallingPort:
         """Bind a UDP port."""
-        return _GuardedPort(self, self._host.open_datagram_port(address, received))
+        return _GuardedSignallingPort(self, self._host.open_datagram_port(address, received))
+
+    def open_media_port(self, address: Address, received: DatagramReceived) -> MediaPort:
+        """Bind a UDP port for media."""
+        return _GuardedMediaPort(self, self._host.open_media_port(address, received))
 
     def listen_stream(self, address: Address, factory: IProtocolFactory) -> StreamListener:
         """Listen on a TCP port."""

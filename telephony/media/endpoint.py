@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
 #: Milliseconds of a listener's frame, whatever the leg's packets have.
 FRAME_MS = 20
+#: Milliseconds between the turns of a leg that hears the other one of a join, and has nobody who listens to it: there
+#: is nothing to send and nothing to cut into frames, but reports and the media timer.
+SLOW_MS = 100
+#: How many turns such a leg has had before it is left alone like that: a moment's silence is no reason.
+_STEADY_TURNS = 10
 _SILENCE = {name: codec.silent(FRAME) for name, codec in CODECS.items()}
 
 
@@ -86,13 +91,15 @@ class Endpoint:
         "_finished",
         "_heard",
         "_next_tick",
+        "_on_first_packet",
         "_running",
         "_said",
+        "_slow",
         "_source",
+        "_steady",
         "feed",
         "media_timeout",
         "on_digit",
-        "on_first_packet",
         "on_timeout",
         "out",
         "rtp",
@@ -108,11 +115,13 @@ class Endpoint:
         self._said: _Hearing | None = None
         self._next_tick: tuple[Callable[[], None], ...] = ()
         self._running = False
+        self._slow = False  # whether turns are `SLOW_MS` apart now
+        self._steady = 0  # turns in a row in which there was nothing to do
         #: The ways of a join that lead from this leg and to it (`telephony.media.join` sets them).
         self.out: Path | None = None
         self.feed: Path | None = None
         self.on_digit: Callable[[str], None] | None = None
-        self.on_first_packet: Callable[[], None] | None = None
+        self._on_first_packet: Callable[[], None] | None = None
         self.on_timeout: Callable[[], None] | None = None
         self.media_timeout: float | None = None
         #: Sends a key to the leg by signalling, where it takes no telephone events; False: it can't go that way.
@@ -135,7 +144,32 @@ class Endpoint:
         self.rtp.receiver = self
         self.rtp.on_digit = self._digit
         self.rtp.resume()
+        self._slow = False
         self._clock.add(self, self.rtp.ptime)
+
+    @property
+    def on_first_packet(self) -> Callable[[], None] | None:
+        """Called once with the next packet of audio that is accepted, and then forgotten."""
+        return self._on_first_packet
+
+    @on_first_packet.setter
+    def on_first_packet(self, call: Callable[[], None] | None) -> None:
+        self._on_first_packet = call
+        if call is not None:
+            self.rtp.see()
+
+    @property
+    def unheard(self) -> bool:
+        """Whether nobody here has to have the leg's packets one by one."""
+        return self._heard is None and self._on_first_packet is None
+
+    def hasten(self) -> None:
+        """Take turns as often as the leg has frames: there is something to do again."""
+        self._steady = 0
+        if self._slow:
+            self._slow = False
+            if self._running:
+                self._clock.add(self, self.rtp.ptime)
 
     def take_over(self, old: Endpoint) -> None:
         """Go on with what ``old`` plays and who listens to it: this leg has taken the place of that one.
@@ -146,6 +180,8 @@ class Endpoint:
             self._source, self._finished = old._source, old._finished
         self._next_tick = (*self._next_tick, *old._next_tick)
         self._heard, self._said = old._heard or self._heard, old._said or self._said
+        self.hasten()
+        self.rtp.see()
         if old._heard is not None:
             old._heard.buffer.clear()
         if old._said is not None:
@@ -209,6 +245,7 @@ class Endpoint:
         rtp.apply(agreed)
         if before != (rtp.codec, rtp.ptime):
             if self._running:
+                self._slow = False
                 self._clock.add(self, rtp.ptime)
             if self.feed is not None:
                 self.feed.restarted()
@@ -236,6 +273,7 @@ class Endpoint:
 
     def on_next_tick(self, call: Callable[[], None]) -> None:
         """Call once when the next turn has done its sending; never, if `stop` comes first."""
+        self.hasten()
         self._next_tick = (*self._next_tick, call)
 
     # -- what it says --------------------------------------------------------------------------------------------
@@ -243,6 +281,8 @@ class Endpoint:
     def listen(self, listener: Listener) -> None:
         """Let ``listener`` hear what the leg says; before, during and after a join."""
         self._heard = _with(self._heard, listener, 2)
+        self.hasten()
+        self.rtp.see()
 
     def unlisten(self, listener: Listener) -> None:
         """Take a listener away; harmless when it isn't there."""
@@ -252,6 +292,7 @@ class Endpoint:
         """Let ``listener`` hear what the leg hears: sources of ours or the other leg of a join."""
         # The same delay as for the other direction, so that a recording of both has them at the same time.
         self._said = _with(self._said, listener, 2)
+        self.hasten()
         self.rtp.tap = self._said.buffer.put
 
     def unlisten_sent(self, listener: Listener) -> None:
@@ -264,18 +305,25 @@ class Endpoint:
 
     def tick(self, now: float) -> None:
         """Do what is due for one frame."""
+        if self._slow:
+            self._slow_tick(now)
+            return
         rtp = self.rtp
         rtp.poll(now)
         if self._heard is not None:
             self._heard.tick(rtp.ptime)
         if not self._running:  # a listener has ended the call
             return
-        if not ((self.feed is not None and self.feed.flows()) or rtp.ahead(now)):
+        feed = self.feed
+        if feed is not None and feed.flows(rtp.ptime):
+            self._steady += 1
+        elif not rtp.ahead(now):
+            self._steady = 0
             source = self._source
             if source is None:
-                rtp.send_audio(rtp.silence, rtp.frame)
+                rtp.send_silence()
             elif not source.send(rtp):
-                rtp.send_audio(rtp.silence, rtp.frame)
+                rtp.send_silence()
                 finished, self._source, self._finished = self._finished, None, None
                 if finished is not None:
                     finished()
@@ -287,10 +335,24 @@ class Endpoint:
                 call()
         if self.media_timeout is not None and self._running and now - rtp.last_received >= self.media_timeout:
             self._timed_out(now)
+        if self._steady >= _STEADY_TURNS:
+            self._steady = 0
+            if self._running and self._heard is None and self._said is None and feed is not None and feed.steady:
+                self._slow = True
+                self._clock.add(self, SLOW_MS)
+
+    def _slow_tick(self, now: float) -> None:
+        """Do what is due while the leg hears another one, and nobody hears it but that one."""
+        rtp = self.rtp
+        rtp.poll(now)
+        if self.feed is None or not self.feed.flows(SLOW_MS) or not self.feed.steady:
+            self.hasten()
+        if self.media_timeout is not None and now - rtp.last_received >= self.media_timeout:
+            self._timed_out(now)
 
     def missed(self, frames: int) -> None:
         """Let time go on over turns that were skipped; the process was late, not the far end."""
-        self.rtp.last_received += frames * self.rtp.ptime / 1000
+        self.rtp.last_received += frames * (SLOW_MS if self._slow else self.rtp.ptime) / 1000
         if self.feed is None or not self.feed.active:
             self.rtp.skip(frames * self.rtp.frame)
 
@@ -316,13 +378,15 @@ class Endpoint:
         now: float,
     ) -> None:
         """Take a packet of audio: to the other leg, and to who listens."""
-        if self.on_first_packet is not None:
-            call, self.on_first_packet = self.on_first_packet, None
+        if self._on_first_packet is not None:
+            call, self._on_first_packet = self._on_first_packet, None
             call()
         if self.out is not None:
             self.out.audio(codec, datagram, start, end, sequence, timestamp, marker, now)
         if self._heard is not None:
             self._heard.buffer.put(codec, timestamp, datagram[start:end])
+        elif self.out is None and self._running:
+            self.rtp.shorten(datagram, end, sequence)  # nobody hears the leg: what follows is only counted
 
     def event(
         self, datagram: bytes, start: int, end: int, sequence: int, timestamp: int, marker: bool, now: float

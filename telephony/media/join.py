@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from telephony.codecs.g711 import CODECS
-from telephony.media.endpoint import Endpoint
+from telephony.media.endpoint import SLOW_MS, Endpoint
 from telephony.media.players import KEY_MS, AudioSource, DigitsSource, dtmf_audio
 from telephony.rtp.session import RtpSession
+from telephony.rtp.shortcut import Shortcut
 
 #: Milliseconds of turns without a packet after which a leg hears its own source again: a pause in speech is no hole in
 #: the stream. Turns and not time, since a process that was held up finds its packets waiting behind its turns.
@@ -41,6 +42,7 @@ class Path:
         "_newest",
         "_quiet_ms",
         "_rtp",
+        "_run",
         "_source",
         "_target",
         "active",
@@ -56,6 +58,7 @@ class Path:
         self._newest = -1
         self._last = 0.0
         self._quiet_ms = 0
+        self._run: Shortcut | None = None
         self._muted_until = 0.0
         self._keys: DigitsSource | None = None
         self.active = False
@@ -65,33 +68,46 @@ class Path:
             target.feed.close()
         source.out = self
         target.feed = self
+        source.rtp.see()
         target.rtp.restart_relay()
 
     def close(self) -> None:
         """Give the target its own source back, from its next turn on; idempotent."""
         source, target = self._source, self._target
-        self._source = self._target = self._first_packet = None
+        self._source = self._first_packet = None
         if source is not None and source.out is self:
             source.out = None
         if target is not None and target.feed is self:
             target.feed = None
         self.pause()
+        self._target = None
 
     def pause(self) -> None:
         """Let the target hear its own source or silence until the next packet comes."""
         if self.active:
             self.active = False
+            self._run = None
             self._fifo.clear()
             self._rtp.resume()
             self._rtp.restart_relay()
+            if self._target is not None:
+                self._target.hasten()
 
-    def flows(self) -> bool:
-        """Tell whether the target hears the source now; asked once at each of the target's turns."""
+    def flows(self, milliseconds: int) -> bool:
+        """Tell whether the target hears the source now; asked at each of its turns, which come so far apart."""
         if self.active:
-            self._quiet_ms += self._rtp.ptime
-            if self._quiet_ms > PAUSE_MS:
-                self.pause()
+            if self._run is not None and self._run.moved():
+                self._quiet_ms = 0
+            else:
+                self._quiet_ms += milliseconds
+                if self._quiet_ms > PAUSE_MS:
+                    self.pause()
         return self.active
+
+    @property
+    def steady(self) -> bool:
+        """Whether packets have come lately, so that the target's turns may be far apart."""
+        return self.active and self._quiet_ms <= SLOW_MS
 
     def _begin(self) -> bool:
         """Become what the target hears; False when the owner ended this at the first packet."""
@@ -129,7 +145,11 @@ class Path:
         table = None if codec == rtp.codec else CODECS[codec].translations[rtp.codec]
         samples = end - start
         if samples == rtp.frame and not self._fifo:
-            rtp.relay(rtp.payload_type, datagram, start, end, sequence, timestamp, marker, samples, now, table)
+            sent = rtp.relay(rtp.payload_type, datagram, start, end, sequence, timestamp, marker, samples, now, table)
+            source = self._source
+            if sent and source is not None and source.unheard:
+                # From here on the packets go by themselves, as long as each is the next.
+                self._run = source.rtp.shorten(datagram, end, sequence, rtp, table)
         elif samples:
             payload = datagram[start:end]
             self._repack(payload if table is None else payload.translate(table), sequence, timestamp, now)

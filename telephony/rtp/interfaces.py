@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from telephony.interfaces import Address, DatagramPort, DatagramReceived
+from telephony.interfaces import Address, DatagramPort, DatagramReceived, MediaPort, ShortWay
 
 
 class MediaPorts(Protocol):
@@ -18,7 +18,7 @@ class MediaPorts(Protocol):
         """Where RTP is received."""
 
     @property
-    def rtp(self) -> DatagramPort:
+    def rtp(self) -> MediaPort:
         """The port for RTP."""
 
     @property
@@ -27,6 +27,9 @@ class MediaPorts(Protocol):
 
     def receive(self, on_rtp: DatagramReceived, on_rtcp: DatagramReceived) -> None:
         """Call these with each datagram from now on."""
+
+    def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> bool:
+        """Ask ``short`` first about RTP; see `MediaPort.shorten`. False: these ports have to see each packet."""
 
     def close(self) -> None:
         """Give the ports back."""

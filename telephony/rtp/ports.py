@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TypeVar
 
-from telephony.interfaces import Address, DatagramPort, DatagramReceived, Host
+from telephony.interfaces import Address, DatagramReceived, Host, MediaPort, ShortWay
 
 T = TypeVar("T")
 
@@ -34,6 +34,10 @@ def _dropped(data: bytes, source: Address) -> None:
     """Drop a datagram that nobody waits for."""
 
 
+def _dropped_packet(data: bytes | bytearray | memoryview) -> None:
+    """Drop a packet that nobody gets any more."""
+
+
 class _ClosedPort:
     """What a pair that was given back has in place of its ports, so that nothing keeps the real ones."""
 
@@ -42,6 +46,21 @@ class _ClosedPort:
 
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         """Send nothing."""
+
+    write = staticmethod(_dropped_packet)
+
+    def packet(self, size: int) -> memoryview:
+        """Return a place where nothing comes."""
+        return memoryview(bytearray(size))
+
+    def aim(self, target: Address | None) -> None:
+        """Send nothing there either."""
+
+    def unsent(self) -> None:
+        """Count nothing."""
+
+    def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
+        """Receive nothing, by whatever way."""
 
     def drain(self) -> bool:
         """Find nothing to throw away."""
@@ -62,7 +81,7 @@ class PortPair:
 
     __slots__ = ("_pool", "address", "rtcp", "rtp")
 
-    def __init__(self, pool: PortPool, address: Address, rtp: DatagramPort, rtcp: DatagramPort) -> None:
+    def __init__(self, pool: PortPool, address: Address, rtp: MediaPort, rtcp: MediaPort) -> None:
         self._pool: PortPool | None = pool
         self.address = address
         self.rtp = rtp
@@ -74,6 +93,11 @@ class PortPair:
             self.rtp.received = on_rtp
             self.rtcp.received = on_rtcp
 
+    def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> bool:
+        """Ask ``short`` first about RTP that comes from ``peer``; None ends that."""
+        self.rtp.shorten(short, peer, alone)
+        return True
+
     def close(self) -> None:
         """Give both ports back to the pool; harmless when done already."""
         pool, self._pool = self._pool, None
@@ -82,7 +106,7 @@ class PortPair:
 
 
 #: An open pair that nobody has: its address, and its sockets for RTP and for RTCP.
-_Idle = tuple[Address, DatagramPort, DatagramPort]
+_Idle = tuple[Address, MediaPort, MediaPort]
 
 
 class PortPool:
@@ -186,11 +210,11 @@ class PortPool:
 
     def _open(self, address: str, port: int) -> PortPair | None:
         try:
-            rtp = self._host.open_datagram_port((address, port), _dropped)
+            rtp = self._host.open_media_port((address, port), _dropped)
         except OSError:
             return None
         try:
-            rtcp = self._host.open_datagram_port((address, port + 1), _dropped)
+            rtcp = self._host.open_media_port((address, port + 1), _dropped)
         except OSError:
             rtp.close()
             return None
@@ -201,6 +225,8 @@ class PortPool:
         idle = address, rtp, rtcp = (pair.address, pair.rtp, pair.rtcp)
         pair.rtp = pair.rtcp = _CLOSED
         rtp.received = rtcp.received = _dropped
+        rtp.shorten(None)
+        rtp.aim(None)
         self._idle += 1
         keeps = len(self._pairs) + self._idle <= self._kept
         if not keeps:

@@ -108,6 +108,19 @@ class Sequence:
         self._arrival = arrival
         self._timestamp = timestamp
 
+    def ran(self, count: int, step: int, arrival: float, jitter: float) -> None:
+        """Take ``count`` packets, each the next, that were accounted for elsewhere: timestamps went on by ``step``.
+
+        ``arrival`` and ``jitter`` are what they are after the last of them, in timestamp units.
+        """
+        self.highest += count
+        self.received += count
+        shift = min(count, MAX_MISORDER + 1)
+        self._seen = (self._seen << shift | (1 << shift) - 1) & _WINDOW
+        self._timestamp = (self._timestamp + step) & 0xFFFFFFFF
+        self._arrival = arrival
+        self.jitter = jitter
+
     @property
     def lost(self) -> int:
         """How many packets never came, over the stream's life; never below 0 (duplicates don't count as received)."""

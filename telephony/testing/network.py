@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory
 
 from telephony.interfaces import Address, Answer, DatagramReceived, Record, RecordKind
 from telephony.testing.clock import SimulatedClock
+from telephony.testing.media_port import InMemory
 from telephony.testing.streams import Attempt, SimulatedListener, SimulatedStream
 from telephony.trace.events import TraceEvent
 from telephony.trace.masking import masked
@@ -68,14 +69,16 @@ class Link:
 class SimulatedDatagramPort:
     """A bound UDP port in memory; provides `telephony.interfaces.DatagramPort`."""
 
-    __slots__ = ("_host", "_network", "_source", "address", "errors", "open", "received")
+    __slots__ = ("_host", "_network", "_source", "address", "drained", "draining", "errors", "open", "received")
 
     def __init__(self, host: SimulatedHost, address: Address, received: DatagramReceived) -> None:
         self._host = host
         self._network = host.network
         self.address = address
         self._source: Address | None = None if address[0] in ANY else address
-        self.received = received
+        self.received: DatagramReceived = received
+        self.drained: Callable[[bool], None] | None = None
+        self.draining = False
         self.open = True
         self.errors = 0
         """How often a port that something was sent to was said not to be there."""
@@ -98,8 +101,26 @@ class SimulatedDatagramPort:
             self.open = False
             self._host._close_port(self)
 
+    def arrived(self, data: bytes, source: Address) -> None:
+        """Take a datagram from the network."""
+        self.received(data, source)
+
     def __repr__(self) -> str:
         return f"<UDP port {self.address[0]}:{self.address[1]}>"
+
+
+class SimulatedMediaPort(InMemory, SimulatedDatagramPort):
+    """A UDP port for media in memory; provides `telephony.interfaces.MediaPort`."""
+
+    send = SimulatedDatagramPort.send
+
+    def __init__(self, host: SimulatedHost, address: Address, received: DatagramReceived) -> None:
+        super().__init__(host, address, received)
+        self.begin()
+
+    def now(self) -> float:
+        """Return the simulated time."""
+        return self._network.clock._now
 
 
 class SimulatedHost:
@@ -120,6 +141,13 @@ class SimulatedHost:
         port = SimulatedDatagramPort(self, bound, received)
         for own in self._covered(bound):
             ports[own] = port
+        return port
+
+    def open_media_port(self, address: Address, received: DatagramReceived) -> SimulatedMediaPort:
+        """Bind a UDP port for media; see `open_datagram_port`."""
+        bound = self._bindable(address, self.network._ports)
+        port = SimulatedMediaPort(self, bound, received)
+        self.network._ports.update(dict.fromkeys(self._covered(bound), port))
         return port
 
     def listen_stream(self, address: Address, factory: IProtocolFactory) -> SimulatedListener:
@@ -496,7 +524,7 @@ class SimulatedNetwork:
                 if arrival is not None:
                     self.clock.at(arrival, self._unreachable, (destination, source))
         else:
-            port.received(data, source)
+            port.arrived(data, source)
 
     def _unreachable(self, source: Address, destination: Address) -> None:
         """Tell the port that sent something that there is no such port, if it is still there."""

@@ -7,18 +7,21 @@ real. Must not know what the workloads do.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 
 from telephony.interfaces import Address, DatagramReceived
 from telephony.testing.clock import SimulatedClock
+from telephony.testing.media_port import InMemory
 
 
-class BarePort:
+class BarePort(InMemory):
     """A UDP port that keeps the last datagram sent and counts them."""
 
-    __slots__ = ("_host", "address", "last", "received", "sent")
+    draining = False
+    drained: Callable[[bool], None] | None = None
 
     def __init__(self, host: BareHost, address: Address, received: DatagramReceived) -> None:
         self._host = host
@@ -26,6 +29,11 @@ class BarePort:
         self.received = received
         self.last = b""
         self.sent = 0
+        self.begin()
+
+    def now(self) -> float:
+        """Return the time."""
+        return self._host.clock.seconds()
 
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         """Keep the datagram in place of the last one."""
@@ -60,6 +68,8 @@ class BareHost:
             raise OSError(f"port {number} is taken")
         port = self.ports[host, number] = BarePort(self, (host, number), received)
         return port
+
+    open_media_port = open_datagram_port
 
     def listen_stream(self, address: Address, factory: Any) -> Any:
         """Refuse: no workload has streams."""

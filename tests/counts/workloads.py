@@ -231,7 +231,7 @@ def relay(units: int) -> None:
     for _ in range(units):
         call.sequence += 1
         header = struct.pack("!BBHII", 0x80, 0, call.sequence & 0xFFFF, call.sequence * 160 & 0xFFFFFFFF, 0x5EED)
-        call.come.received(header + audio, call.source)
+        call.come.arrived(header + audio, call.source)
     assert call.go.sent - before == units, (call.go.sent - before, units)
     assert call.go.last.endswith(audio)
 

@@ -20,6 +20,7 @@ _REPLACING = "telephony/call/replacing.py"
 _SUCCESSION = "telephony/call/succession.py"
 _TRANSFER = "telephony/call/transfer.py"
 _VERBS = "telephony/call/verbs.py"
+_WAITING = "telephony/call/waiting.py"
 _ENDPOINT = "telephony/media/endpoint.py"
 _JOIN = "telephony/media/join.py"
 _EVENT = "telephony/rtp/telephone_event.py"
@@ -156,7 +157,12 @@ RULES: tuple[Rule, ...] = (
     _rule(
         "R7b",
         "the verb returns the state as it was when it ended",
-        (_CORE, "ChannelCore._give", "partial(wait.claim(), new)", "lambda wait=wait: wait.claim()(self._state)"),
+        (
+            _WAITING,
+            "Waiting._tell_who_waits",
+            "partial(wait.claim(), new)",
+            "lambda wait=wait: wait.claim()(self._state)",
+        ),
     ),
     _rule(
         "R7b",
@@ -455,8 +461,8 @@ RULES: tuple[Rule, ...] = (
         (
             _RTP,
             "RtpSession._aim",
-            "agreed is not None and agreed.send and self._destination is not _NOWHERE",
-            "agreed is not None and self._destination is not _NOWHERE",
+            "agreed is not None and agreed.send and self._destination is not NOWHERE",
+            "agreed is not None and self._destination is not NOWHERE",
         ),
     ),
     _rule(

@@ -13,9 +13,10 @@ from telephony.rtp.packet import Packet, parse_packet
 from telephony.rtp.ports import PortPool
 from telephony.rtp.session import RtpSession
 from telephony.sdp.negotiation import Agreed
+from telephony.testing.media_port import InMemory
 
 
-class Port:
+class Port(InMemory):
     """A bound port on a `Wire`."""
 
     def __init__(self, wire: Wire, address: Address, received: DatagramReceived) -> None:
@@ -24,12 +25,16 @@ class Port:
         self.received = received
         self.sent: list[tuple[bytes, Address]] = []
         self.open = True
+        self.begin()
 
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         if not self.open:
             raise AssertionError("sent on a closed port")
         self.sent.append((bytes(data), destination))
         self.wire.carry(bytes(data), self.address, destination)
+
+    def now(self) -> float:
+        return self.wire.clock.seconds()
 
     def drain(self) -> bool:
         return not self.wire.flooded
@@ -60,6 +65,8 @@ class Wire:
         port = self.ports[address] = Port(self, address, received)
         return port
 
+    open_media_port = open_datagram_port
+
     def carry(self, data: bytes, source: Address, destination: Address) -> None:
         if self.lose(data):
             return
@@ -71,7 +78,7 @@ class Wire:
     def arrive(self, data: bytes, source: Address, destination: Address) -> None:
         port = self.ports.get(destination)
         if port is not None:
-            port.received(data, source)
+            port.arrived(data, source)
 
     def run(self, seconds: float, step: float = 0.001) -> None:
         """Let time pass in small steps."""

@@ -139,7 +139,7 @@ class PortPoolTests(SynchronousTestCase):
             attempts.append(address)
             raise OSError(99, "Cannot assign requested address")
 
-        self.wire.open_datagram_port = refuse  # type: ignore[method-assign, assignment]
+        self.wire.open_media_port = refuse  # type: ignore[method-assign, assignment]
         self.assertRaises(NoPorts, self.pool(20000, 49999).acquire, "198.51.100.1")
         self.assertLess(len(attempts), 100)
 

@@ -147,6 +147,12 @@ class FakePair:
     def send(self, data: bytes, destination: object) -> None:
         self.sent.append(bytes(data))
 
+    def aim(self, target: object) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.sent.append(bytes(data))
+
     def receive(self, on_rtp: object, on_rtcp: object) -> None:
         pass
 

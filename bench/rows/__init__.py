@@ -86,6 +86,6 @@ class Row:
 
 def all_rows() -> list[Row]:
     """Return every row."""
-    from bench.rows import answered, calls, media, messages, relay, transferred
+    from bench.rows import answered, calls, hold, media, messages, relay, transferred
 
-    return [*answered.ROWS, *transferred.ROWS, *relay.ROWS, *media.ROWS, *messages.ROWS, *calls.ROWS]
+    return [*answered.ROWS, *transferred.ROWS, *relay.ROWS, *media.ROWS, *messages.ROWS, *calls.ROWS, *hold.ROWS]

@@ -46,6 +46,9 @@ class CallChannel(HoldVerbs, ReferVerbs, UnbuiltVerbs, UnbuiltResources):
     has been sent) or `Hangup` (the channel is IDLE). Cancelling a verb's Deferred ends on the wire what it began.
     """
 
+    #: An application may note things of its own on a channel; until one does, there is no room taken for them.
+    __slots__ = ("__dict__",)
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id} {self._state}>"
 

@@ -85,6 +85,8 @@ class LiveSpeakerDetectionSettings(Word):
 class Enumerations:
     """The enumerations as they hang off a channel's class and its instances: ``channel.State.ANSWERED``."""
 
+    __slots__ = ()
+
     State = State
     Cause = Cause
     TransferCause = TransferCause

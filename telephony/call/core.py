@@ -7,16 +7,12 @@ not know how applications word their wishes: the verbs, with their arguments and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Literal
-
-from twisted.internet.defer import Deferred, succeed
 
 from telephony.call import direct, states
 from telephony.call.arguments import check_call_from, check_call_to, interface_codec
 from telephony.call.constants import (
     Cause,
-    Enumerations,
     State,
     TransferCause,
     cause_of_status,
@@ -27,14 +23,14 @@ from telephony.call.details import SIP, Details
 from telephony.call.dialling import DialRules
 from telephony.call.leg import Leg
 from telephony.call.leg_words import Ending, How
-from telephony.call.resources import DTMFDetector, DTMFPlayer, FilePlayer, FileRecorder, Job, TonePlayer
+from telephony.call.resources import Job, TonePlayer
 from telephony.call.states import Input
 from telephony.call.succession import Succession, SuccessionInput, follow
 from telephony.call.transfer import Transfer, TransferInput
-from telephony.call.verbs import Wait
+from telephony.call.waiting import Waiting
 from telephony.call.whereabouts import Place, bring_back, place_of
 from telephony.errors import Error, Hangup, RemoteProtocolError
-from telephony.interfaces import Clock, DelayedCall
+from telephony.interfaces import DelayedCall
 from telephony.media.join import Join
 from telephony.media.tones import ToneManager
 from telephony.rtp.ports import NoPorts
@@ -53,13 +49,45 @@ if TYPE_CHECKING:
     from telephony.sip.refer import Referred
 
 
-class ChannelCore(Enumerations):
+class ChannelCore(Waiting):
     """What a channel is, without its verbs."""
 
+    __slots__ = (
+        "Details",
+        "ExtraChannel",
+        "SIP",
+        "__weakref__",
+        "_cause",
+        "_default_from",
+        "_hold",
+        "_incoming",
+        "_jobs",
+        "_join",
+        "_leaving",
+        "_leg",
+        "_limit",
+        "_partner",
+        "_retrieved",
+        "_transfer_cause",
+        "_transmitting",
+        "claimed_by",
+        "dial_rules",
+        "id",
+        "media",
+        "media_timeout",
+        "observers",
+        "recording",
+        "refer",
+        "referring",
+        "running_verb",
+        "succession",
+        "transfer",
+        "trunk",
+    )
+
     def __init__(self, exchange: Exchange, default_from: str | None = None) -> None:
-        self._exchange = exchange
+        super().__init__(exchange)
         self._default_from = default_from
-        self._state = State.IDLE
         self._cause = Cause.NORMAL
         self._transfer_cause = TransferCause.NONE
         self._leg: Leg | None = None
@@ -67,7 +95,6 @@ class ChannelCore(Enumerations):
         self._leaving = False
         self._retrieved = False
         self._limit: DelayedCall | None = None
-        self._waits: list[tuple[frozenset[State], Wait[State]]] = []
         self._jobs: list[Job] = []
         self._transmitting: str | None = None
         self._join: Join | None = None
@@ -99,11 +126,6 @@ class ChannelCore(Enumerations):
         self.id = exchange.next_channel_id()
         self.Details = Details()
         self.SIP = SIP()
-        self.FilePlayer = FilePlayer(self)
-        self.FileRecorder = FileRecorder(self)
-        self.DTMFDetector = DTMFDetector(self)
-        self.DTMFPlayer = DTMFPlayer(self)
-        self.TonePlayer: TonePlayer | None = None
         self.ExtraChannel: list[ChannelCore] = []
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -233,16 +255,6 @@ class ChannelCore(Enumerations):
         return True
 
     # -- for transfers and resources -----------------------------------------------------------------------------
-
-    @property
-    def clock(self) -> Clock:
-        """The exchange's clock."""
-        return self._exchange.clock
-
-    @property
-    def exchange(self) -> Exchange:
-        """The exchange this channel belongs to."""
-        return self._exchange
 
     @property
     def leg(self) -> Leg | None:
@@ -484,7 +496,8 @@ class ChannelCore(Enumerations):
         self._incoming = None
         self._leaving = self._retrieved = False
         self.SIP.received_request(None)
-        self.DTMFDetector.forget()
+        if self._detector is not None:
+            self._detector.forget()
         self._exchange.entered(self)
 
     def _connected(self) -> None:
@@ -506,7 +519,8 @@ class ChannelCore(Enumerations):
     def _end_media(self) -> None:
         for job in tuple(self._jobs):
             job.hung_up()
-        self.DTMFDetector.hung_up()
+        if self._detector is not None:
+            self._detector.hung_up()
         self._part()
 
     def _end(
@@ -557,53 +571,7 @@ class ChannelCore(Enumerations):
             self.running_verb = None
         for observer in tuple(self.observers):
             observer(self, old, new)
-        due = [wait for until, wait in self._waits if new in until]
-        if due:
-            self._waits = [(until, wait) for until, wait in self._waits if new not in until]
-            for wait in due:
-                self._exchange.soon(partial(wait.claim(), new))
-
-    # -- waiting -------------------------------------------------------------------------------------------------
-
-    def until_idle(self, seconds: float | None = None) -> Deferred[State]:
-        """Promise the state when the call is over or the time is up."""
-        return self._wait_only(frozenset({State.IDLE}), seconds)
-
-    def _wait(
-        self,
-        until: frozenset[State],
-        seconds: float | None,
-        expired: Callable[[], None],
-        cancelled: Callable[[], None],
-    ) -> Deferred[State]:
-        """Promise the state as it will be when it is one of ``until``; at once when it is now."""
-        if self._state in until:
-            return succeed(self._state)
-        wait: Wait[State] = Wait(self.clock, seconds, expired, lambda: self._forget(wait, cancelled))
-        self._waits.append((until, wait))
-        return wait.promise()
-
-    def _wait_only(self, until: frozenset[State], seconds: float | None) -> Deferred[State]:
-        """Promise the state when it is one of ``until`` or the time is up; waiting and giving up change nothing."""
-        if self._state in until or seconds == 0:
-            return succeed(self._state)
-
-        def expired() -> None:
-            self._waits = [(states_, one) for states_, one in self._waits if one is not wait]
-            wait.claim()(self._state)
-
-        wait: Wait[State] = Wait(self.clock, seconds, expired, lambda: self._forget(wait, self._nothing))
-        self._waits.append((until, wait))
-        return wait.promise()
-
-    def _forget(self, wait: Wait[State], undo: Callable[[], None]) -> None:
-        self._waits = [(until, one) for until, one in self._waits if one is not wait]
-        wait.claim()
-        undo()
-
-    @staticmethod
-    def _nothing() -> None:
-        """Undo nothing: the verb only waited."""
+        self._tell_who_waits(new)
 
 
 def _contact_of(response: Response) -> str:

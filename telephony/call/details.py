@@ -132,6 +132,8 @@ def _check_field_name(name: object) -> None:
 class SIP:
     """``channel.SIP``: header fields to send with `call` and `answer`, and those the far end sent."""
 
+    __slots__ = ("HeaderFieldsToSend", "_request", "_response")
+
     def __init__(self) -> None:
         self.HeaderFieldsToSend: list[SIPHeaderField] = []
         self._request: Request | None = None

@@ -304,7 +304,7 @@ def _in_use(channel: ChannelCore, leg: Leg) -> bool:
     return (
         leg.endpoint.in_use
         or bool(channel._jobs)
-        or channel.DTMFDetector.waiting
+        or channel.awaiting_digits
         or (channel.recording is not None and recorder is not None and recorder.media)
     )
 
@@ -357,6 +357,13 @@ def look(channel: ChannelCore) -> None:
         direct.still_fit()
 
 
+def direct_seconds(channel: ChannelCore) -> float:
+    """Return for how many seconds the audio of a channel's call has gone directly, until now."""
+    direct = _of(channel)
+    since = None if direct is None else direct.since
+    return channel.Details.direct_seconds + (0.0 if since is None else channel.clock.seconds() - since)
+
+
 _TOLD: dict[Place, tuple[DirectInput, DirectInput]] = {
     Place.AWAY: (DirectInput.CALLER_AWAY, DirectInput.TARGET_AWAY),
     Place.HERE: (DirectInput.CALLER_HERE, DirectInput.TARGET_HERE),
@@ -394,7 +401,3 @@ def _say(channel: ChannelCore, media: str) -> None:
     if channel.Details.media != media:
         channel.Details.media = media
         channel._note_codec()
-
-
-#: What `telephony.server.config` and exchanges take for ``media``.
-CHOICES: tuple[str, str] = (ANCHORED, DIRECT)

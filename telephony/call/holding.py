@@ -42,6 +42,8 @@ class Hold:
 class HoldVerbs(ChannelCore):
     """``hold`` and ``resume``."""
 
+    __slots__ = ()
+
     @verb
     def hold(self, music: object = None) -> Deferred[State]:
         """Hold the far end (RFC 3264 8.4); fires with ON_HOLD, with ANSWERED when it refused, IDLE when it hung up.

@@ -351,7 +351,7 @@ class Leg(CallingLeg):
         if self.whereabouts is not None and self.whereabouts.gone:
             self._key_by_info(key)  # its telephone events don't come by here, so that this is no second telling
             return
-        self._keys_in.info(key, agreed is not None and EVENT in agreed.receive_payload_types.values())
+        self._keys_that_come().info(key, agreed is not None and EVENT in agreed.receive_payload_types.values())
 
     def session_referred(self, session: Session, referred: Referred) -> None:
         """Pass the far end's REFER on."""

@@ -71,7 +71,8 @@ class LegCore:
         #: By To tag: the first description of each fork, and the answer that one has given reliably (R17, R19).
         self._early_answers: dict[str, bytes] = {}
         self._reliable: dict[str, bytes] = {}
-        self._keys_in = KeysIn(exchange.clock, self._key_by_info)
+        #: Made with the first key: most calls have none.
+        self._keys_in: KeysIn | None = None
         self._keys_out: KeysOut | None = None
         self._early: str | None = None
         self._answered = False
@@ -137,8 +138,13 @@ class LegCore:
         if self.endpoint is not None:
             self.endpoint.start()
 
+    def _keys_that_come(self) -> KeysIn:
+        if self._keys_in is None:
+            self._keys_in = KeysIn(self._exchange.clock, self._key_by_info)
+        return self._keys_in
+
     def _digit(self, digit: str) -> None:
-        self._keys_in.event()
+        self._keys_that_come().event()
         if self.owner is not None:
             self.owner.leg_digit(digit)
 
@@ -168,7 +174,8 @@ class LegCore:
         if self.owner is not None and self._rtp is not None:
             self.owner.leg_media_over(self._rtp.packets_received, self._rtp.packets_sent)
         self.owner = None
-        self._keys_in.close()
+        if self._keys_in is not None:
+            self._keys_in.close()
         self._elsewhere = None
         if self._locating is not None:
             locating, self._locating = self._locating, None

@@ -139,6 +139,8 @@ def _referred_by(session: Session) -> str | None:
 class ReferVerbs(ChannelCore):
     """``blind_transfer`` and ``attended_transfer``."""
 
+    __slots__ = ()
+
     @verb
     def blind_transfer(self, call_to: str, seconds_timeout: float | None = 120) -> Deferred[State]:
         """Ask the far end by REFER to call somebody in our place (RFC 3515, RFC 5589 6), and leave the call to them.

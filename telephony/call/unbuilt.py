@@ -25,6 +25,8 @@ def _refuse(name: str, instead: str) -> NoReturn:
 class UnbuiltResources:
     """Each fails with an `Error` that names what exists, when it is read; for channels of every style."""
 
+    __slots__ = ()
+
     @property
     def WholeCallRecorder(self) -> NoReturn:  # noqa: N802 - the interface's name
         """Not built yet: always an `Error`."""
@@ -52,6 +54,8 @@ class UnbuiltResources:
 
 class UnbuiltVerbs:
     """Each fails with an `Error` that names what exists, in every state of the channel; nothing is sent."""
+
+    __slots__ = ()
 
     @open_verb
     def call_conference_room(

@@ -69,7 +69,8 @@ class PressDetector:
     __slots__ = ("_known", "_open")
 
     def __init__(self) -> None:
-        self._known: deque[tuple[int, int, int]] = deque(maxlen=_REMEMBERED)
+        #: None before the first press: most calls have none.
+        self._known: deque[tuple[int, int, int]] | None = None
         self._open: tuple[int, int, int] | None = None
 
     def feed(self, ssrc: int, timestamp: int, payload: bytes) -> str | None:
@@ -82,6 +83,8 @@ class PressDetector:
         event, flags, _ = _EVENT.unpack_from(payload)
         key = (ssrc, timestamp, event)
         ended = bool(flags & _END)
+        if self._known is None:
+            self._known = deque(maxlen=_REMEMBERED)
         if key in self._known:
             if ended and key == self._open:
                 self._open = None

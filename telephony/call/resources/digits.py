@@ -29,6 +29,8 @@ BUFFER = 256
 class DTMFDetector(Resource):
     """Collects the keys that the far end presses; each press once, however often it was sent."""
 
+    __slots__ = ("_between", "_buffer", "_cause", "_count", "_end", "_pause", "_taken", "_wait")
+
     Cause = JobCause
 
     def __init__(self, channel: ChannelCore) -> None:
@@ -168,6 +170,8 @@ class DTMFDetector(Resource):
 
 class DTMFPlayer(Job):
     """Sends digits as RFC 4733 events; where the far end takes none, by INFO if it allows that, else as tones."""
+
+    __slots__ = ()
 
     name: ClassVar[str] = "digits being sent"
 

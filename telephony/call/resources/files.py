@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 class FilePlayer(Job):
     """Plays files of the media directory."""
 
+    __slots__ = ("_decoding",)
+
     name: ClassVar[str] = "a file being played"
 
     def __init__(self, channel: ChannelCore) -> None:
@@ -97,6 +99,8 @@ class FilePlayer(Job):
 
 class FileRecorder(Job):
     """Records what the far end says into a file of the media directory."""
+
+    __slots__ = ("_heard", "_recorder")
 
     name: ClassVar[str] = "a recording"
     transmits: ClassVar[bool] = False

@@ -51,6 +51,8 @@ class Resource:
     calls would hear.
     """
 
+    __slots__ = ("__weakref__", "_to_channel")
+
     def __init__(self, channel: ChannelCore) -> None:
         self._to_channel = weakref.ref(channel)
 
@@ -70,6 +72,8 @@ class Resource:
 
 class Job(Resource):
     """A resource of a channel that does one job at a time."""
+
+    __slots__ = ("_active", "_barge_in", "_cause", "_limit", "_waits")
 
     Cause = JobCause
     State = JobState

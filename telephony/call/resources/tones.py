@@ -26,6 +26,8 @@ class TonePlayer(Job):
     Made on a blocking or asyncio channel it is that channel's own kind of tone player.
     """
 
+    __slots__ = ("tone_manager",)
+
     name: ClassVar[str] = "a tone"
 
     def __new__(cls, channel: Any, tone_manager: ToneManager | None = None) -> TonePlayer:

@@ -35,8 +35,8 @@ def _notes(entries: Sequence[Entry]) -> list[str]:
     told = entries[0].rounds[-1].more
     grown = (told["objects"][1] - told["objects"][0]) / told["calls"]
     return [
-        f"hold: {told['calls']:,} calls for {told['simulated_seconds']:,} s of simulated time in {told['cpu_seconds']} s; "
-        f"Python's objects grew by {number(grown)} a call"
+        f"hold: {told['calls']:,} calls for {told['simulated_seconds']:,} s of simulated time took "
+        f"{told['cpu_seconds']} s; Python's objects grew by {number(grown)} a call"
     ]
 
 

@@ -37,6 +37,8 @@ RATE = 50.0
 HOLD_AFTER = 0.1
 #: From so many seconds on nothing is done for the first time: sessions of 1,800 s are refreshed at half.
 SETTLED = 1000.0
+#: So long before the end it is looked at again: at the end itself sessions are being refreshed.
+BEFORE_THE_END = 50.0
 
 
 def _header(message: str, name: str) -> str:
@@ -223,9 +225,10 @@ def main() -> None:
     at, settled = network.clock.seconds(), min(SETTLED, seconds / 2)
     network.advance(settled)
     before = _size()
-    network.advance(seconds - settled)
-    held_for = network.clock.seconds() - at
+    network.advance(seconds - settled - BEFORE_THE_END)
     after = _size()
+    network.advance(BEFORE_THE_END)
+    held_for = network.clock.seconds() - at
     if len(exchange.channels) != 2 * calls:
         raise SystemExit(f"{len(exchange.channels)} of {2 * calls} legs are left after {seconds:g} s on hold")
     callers.hang_up()

@@ -15,7 +15,7 @@ SECONDS = 3600.0
 
 
 def hold(rig: Rig) -> Measured:
-    """Measure how much memory a call grows by in the hour."""
+    """Measure by how many of Python's objects a call grows in the hour, and by how much the process does."""
     calls = rig.count(*CALLS)
     log = rig.workshop.fresh("hold") / "hold.log"
     command = [sys.executable, "-m", "bench.holding", str(calls), str(rig.span(SECONDS, SECONDS))]
@@ -28,15 +28,17 @@ def hold(rig: Rig) -> Measured:
         raise Broken(f"not every call could be ended: {told}")
     before, after = told["resident_kib"]
     left = told["timers_left"] + told["channels_left"] + told["port_pairs_left"] + len(told["left"])
-    return Measured((after - before) / calls, {**told, "left_over": left})
+    objects = told["objects"]
+    more = {**told, "left_over": left, "grown_percent": round(100 * (after - before) / before, 3)}
+    return Measured((objects[1] - objects[0]) / calls, more)
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
     told = entries[0].rounds[-1].more
-    grown = (told["objects"][1] - told["objects"][0]) / told["calls"]
+    before, after = (number(one / 1024) for one in told["resident_kib"])
     return [
         f"hold: {told['calls']:,} calls for {told['simulated_seconds']:,} s of simulated time took "
-        f"{told['cpu_seconds']} s; Python's objects grew by {number(grown)} a call"
+        f"{told['cpu_seconds']} s; memory {before} MiB after the first refresh, {after} MiB at the end"
     ]
 
 
@@ -44,12 +46,13 @@ ROWS = [
     Row(
         name="hold",
         title="Growth of a call on hold for a simulated hour",
-        unit="KiB",
+        unit="objects",
         about="5,000 transferred calls, held by both ends, with RTCP and session timers; then ended",
         contenders=(Contender("project", hold),),
-        # The allocator's own noise: half a KiB a call of what begins at some 50.
+        # Not nought: a report or two are always under way. Of memory, the allocator's own unrest.
         aims=(
-            Aim(0.5, higher=False),
+            Aim(1.0, higher=False),
+            Aim(2.0, higher=False, figure="grown_percent", called="memory grown by", unit="%", worst=True),
             Aim(0, higher=False, figure="left_over", called="timers, sockets, channels left", worst=True),
         ),
         rounds=1,

@@ -40,6 +40,8 @@ LAYERS = {
     "telephony.sip.targets": 1,
     "telephony.sip.transport": 3,
     "telephony.sip.keepalive": 3,
+    "telephony.sip.glance": 1,
+    "telephony.sip.entrance": 3,
     "telephony.sip.listeners": 3,
     "telephony.sip.resolve": 3,
     "telephony.sip.ways": 3,

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from random import Random
+from typing import cast
 
 import attrs
 from twisted.internet.defer import Deferred
@@ -25,6 +26,7 @@ from telephony.sip.answering import Refusal, note_source, refusal, way_back
 from telephony.sip.auth import Account, Authentication
 from telephony.sip.defence import Defence
 from telephony.sip.dialog import VIA_TO_COME, Dialog
+from telephony.sip.entrance import Entrance
 from telephony.sip.flow import Elsewhere, Flow, WayBack
 from telephony.sip.headers import NameAddr
 from telephony.sip.identity import Identity, Kind
@@ -53,7 +55,7 @@ from telephony.sip.transaction import (
     merge_key,
     server_key,
 )
-from telephony.sip.transport.base import TransportFlow
+from telephony.sip.transport.base import DatagramTransport, TransportFlow
 from telephony.sip.transport.tls import TlsIdentity
 from telephony.sip.uri import SipUri
 from telephony.sip.ways import Found, WayFinder
@@ -129,6 +131,9 @@ class UserAgent:
         )
         secret = host.random.getrandbits(128).to_bytes(16, "big")
         self._stateless = Stateless(self.counters, self.defence, secret, product)
+        self.entrance = Entrance(
+            self.clock, self.counters, self.transactions, self.defence, self._stateless, secret, product, self._admit
+        )
         self._closed: Deferred[None] | None = None
 
     def _token(self) -> str:
@@ -173,6 +178,7 @@ class UserAgent:
             self.transactions.close()
             self.finder.close()
             self.defence.close()
+            self.entrance.close()
             self._keep_alives.close()
             done = self.listeners.close()
             done.addCallback(self._all_closed)
@@ -327,14 +333,39 @@ class UserAgent:
             needed.update(session.flows)
         return needed
 
+    def keeps(self, data: bytes, flow: TransportFlow) -> bool:
+        """Keep a datagram that begins a call until it is its turn; see `Entrance.keeps`."""
+        return self._closed is None and self.entrance.keeps(data, flow)
+
+    def turn(self, more: bool) -> None:
+        """Take up what was kept; see `Admission.turn`."""
+        self.entrance.admission.turn(more)
+
+    def _admit(self, message: bytes | Request, flow: TransportFlow) -> None:
+        """Deal with what was kept at the entrance."""
+        if isinstance(message, Request):
+            self._deal(message, flow)
+        else:
+            cast("DatagramTransport", flow.listener).take(message, flow)
+
     def message_received(self, message: Request | Response, flow: TransportFlow) -> None:
         """Take a message from a transport."""
         if self._closed is not None:
             return
+        if not flow.reliable or isinstance(message, Response):
+            self._deal(message, flow)
+        elif not self.shuns(flow.remote):  # a datagram was asked about before it was parsed
+            if message.method in ("INVITE", "CANCEL"):
+                self.entrance.came(message, flow)
+            else:
+                self._deal(message, flow)
+
+    def _deal(self, message: Request | Response, flow: TransportFlow) -> None:
+        """Deal with a message now."""
         try:
             if isinstance(message, Response):
                 self._take_response(message, flow)
-            elif not flow.reliable or not self.shuns(flow.remote):  # a datagram was asked about before it was parsed
+            else:
                 self._take_request(message, flow)
         except Exception:
             # A fault of ours must cost one message, not the port. It is logged, and tests fail on it.
@@ -399,6 +430,9 @@ class UserAgent:
             self._take_cancel(request, (*key[:-1], "INVITE"), back, flow)
             return
         if request.to.tag is None and self._stateless.put_off(request, back, flow):
+            return
+        if method == "INVITE" and self.entrance.was_refused(key):
+            self._stateless.reply(request, back, 503, [("Retry-After", RETRY_AFTER)])
             return
         if len(self.transactions.server) >= MAX_TRANSACTIONS and method != "BYE":
             self._stateless.reply(request, back, 503, [("Retry-After", RETRY_AFTER)])

@@ -40,6 +40,8 @@ class FakePort:
         self.host = host
         self.address = address
         self.received = received
+        self.drained: Any = None
+        self.draining = False
 
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         self.host.sent.append((bytes(data), self.address, destination))

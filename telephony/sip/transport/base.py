@@ -32,6 +32,15 @@ class TransportUser(Protocol):
     def message_received(self, message: Request | Response, flow: TransportFlow) -> None:
         """Take a message; it has not been through ``check()``."""
 
+    def keeps(self, data: bytes, flow: TransportFlow) -> bool:
+        """Tell whether a datagram isn't to be parsed now: its user has it, and parses it later or never.
+
+        When its time has come it is given to ``listener.take`` of its flow, at the next `turn` mostly.
+        """
+
+    def turn(self, more: bool) -> None:
+        """Take up what was kept: all that waited has been read, unless there may be ``more``."""
+
     def garbage_received(self, error: UnparsableMessage, flow: TransportFlow) -> None:
         """Take what could not be parsed."""
 
@@ -68,6 +77,13 @@ class Transport(Protocol):
 
         ``name`` is the host of the URI that leads there, whose certificate must be shown over TLS.
         """
+
+
+class DatagramTransport(Transport, Protocol):
+    """One that gets whole messages, each of which may be put off unread."""
+
+    def take(self, data: bytes, flow: TransportFlow) -> None:
+        """Parse a datagram that came, and pass it on."""
 
 
 class TransportFlow(Flow, Protocol):

@@ -9,7 +9,7 @@ from telephony.interfaces import Address, Host
 from telephony.sip.flow import FlowWatcher
 from telephony.sip.parser import UnparsableMessage, parse_message
 from telephony.sip.stun import is_stun
-from telephony.sip.transport.base import OwnAddress, TransportUser
+from telephony.sip.transport.base import OwnAddress, TransportFlow, TransportUser
 from telephony.trace.masking import masked
 
 #: What a response begins with.
@@ -67,6 +67,7 @@ class UdpTransport:
     def __init__(self, host: Host, address: Address, user: TransportUser) -> None:
         self._user = user
         self._port = host.open_datagram_port(address, self._received)
+        self._port.drained = user.turn
         self.address = self._port.address
         self.own = OwnAddress(host, self.address)
 
@@ -94,6 +95,14 @@ class UdpTransport:
             return
         if user.tracing:
             user.traced(source, self.own.towards(source), "UDP", masked(data), False)
+        if not user.keeps(data, flow):
+            self.take(data, flow)
+        elif not self._port.draining:
+            user.turn(False)
+
+    def take(self, data: bytes, flow: TransportFlow) -> None:
+        """Parse a datagram and pass it on."""
+        user = self._user
         try:
             message = parse_message(data)
         except UnparsableMessage as error:

@@ -1,0 +1,183 @@
+"""New calls wait their turn behind everything else, and are refused where that takes too long (RFC 3261 21.5.4).
+
+Owns: the queue of requests that would begin a call, how many of them are taken up in a turn of the reactor, and the
+judgement that this machine is overloaded. Must not know what a request looks like, how it is taken up, nor how it is
+refused: it is given a function for each. Time comes from the clock it is given.
+
+What serves the calls there are (their ACK, BYE, responses, timers, media) goes first, always. What is left of the time
+goes to new calls, in the order in which they came. That alone keeps a server from promising more than it can hold; but
+under too many calls the queue would grow until every caller has given up. So a call that has waited for longer than the
+*patience* is refused with 503 in the place of being taken up, which costs a tenth of a call or less. There is no rate
+to be configured or estimated: as long as anybody waits, every moment that nobody else needs goes to a call that is
+taken up, and what can't be had in time is refused. The patience is shorter than T1, so that callers don't repeat
+themselves.
+
+A turn of the reactor must not be long either, since packets of audio wait for its end: `SLICE` seconds go to new calls,
+less by what everything else took when they are taken up turn after turn. When everything else alone takes longer than
+`FULL`, no new call is taken up at all: what makes the machine late then are the calls that are there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from twisted.logger import Logger
+
+from telephony.interfaces import Clock, DelayedCall
+
+T = TypeVar("T")
+
+_log = Logger()
+
+#: Seconds that a new call may wait for, unless it is set otherwise; less than half of T1.
+PATIENCE = 0.2
+#: Seconds of one turn of the reactor that new calls may take, at least one call; and seconds of everything else from
+#: which on none is taken up.
+SLICE = 0.005
+FULL = 0.02
+#: How many may wait; beyond that a new one is refused at once.
+MOST_WAITING = 8192
+#: Seconds without a refusal after which the overload is over.
+CALM = 5.0
+
+
+class Admission(Generic[T]):
+    """The queue of new calls of one user agent.
+
+    ``take`` begins one, ``refuse`` refuses one; neither may raise. ``patience`` is in seconds, 0: nobody is refused.
+    ``counters`` gets ``calls_put_off`` and ``overloads``.
+    """
+
+    __slots__ = (
+        "_calm",
+        "_clock",
+        "_counters",
+        "_ended",
+        "_more",
+        "_refuse",
+        "_refused",
+        "_refused_at",
+        "_take",
+        "_turn",
+        "_waiting",
+        "patience",
+    )
+
+    def __init__(
+        self,
+        clock: Clock,
+        counters: Counter[str],
+        take: Callable[[T], None],
+        refuse: Callable[[T], None],
+        patience: float = PATIENCE,
+    ) -> None:
+        self._clock = clock
+        self._counters = counters
+        self._take = take
+        self._refuse = refuse
+        self.patience = patience
+        #: When each came, and what it is.
+        self._waiting: deque[tuple[float, T]] = deque()
+        #: The next turn, while somebody waits for it; and when the last one ended.
+        self._turn: DelayedCall | None = None
+        self._ended = 0.0
+        #: Whether more than new calls may wait unread.
+        self._more = False
+        #: How many have been refused since the overload began, and when the last one was.
+        self._refused = 0
+        self._refused_at = 0.0
+        self._calm: DelayedCall | None = None
+
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether calls have been refused lately."""
+        return self._calm is not None
+
+    def offer(self, call: T) -> None:
+        """Let a new call wait for its turn, which is at the next `turn`."""
+        if len(self._waiting) >= MOST_WAITING:
+            self._put_off(call, self._clock.seconds())
+        else:
+            self._waiting.append((self._clock.seconds(), call))
+
+    def follow(self, message: T) -> None:
+        """Let a message wait behind the calls that came before it; it is never refused."""
+        self._waiting.append((float("inf"), message))
+
+    def turn(self, more: bool = False) -> None:
+        """Take up what waits, as far as there is time: everything more urgent that was there has been dealt with.
+
+        ``more`` tells that this isn't quite so: not all has been read that has come.
+        """
+        self._more = more
+        if self._turn is None and self._waiting:
+            self._work(SLICE)
+
+    def _again(self) -> None:
+        self._turn = None
+        # Since the last turn's end somebody has waited: this is what everything else took.
+        others = self._clock.seconds() - self._ended
+        self._work(0.0 if self._more or others > FULL else max(0.0, SLICE - others / 4))
+
+    def _work(self, budget: float) -> None:
+        waiting = self._waiting
+        seconds = self._clock.seconds
+        now = seconds()
+        # Refusals take time, too. However little there is, something gets done in each turn.
+        until = now + max(budget, SLICE / 2)
+        mine = now + budget
+        patience = self.patience or float("inf")
+        first = budget > 0.0
+        while waiting:
+            came, call = waiting[0]
+            if now - came > patience:
+                waiting.popleft()
+                self._put_off(call, now)
+            elif first or now < mine:
+                first = False
+                waiting.popleft()
+                self._take(call)
+            else:
+                break
+            now = seconds()
+            if now >= until:
+                break
+        self._ended = now
+        if waiting:
+            self._turn = self._clock.callLater(0, self._again)
+
+    def _put_off(self, call: T, now: float) -> None:
+        self._counters["calls_put_off"] += 1
+        self._refused += 1
+        self._refused_at = now
+        if self._calm is None:
+            self._calm = self._clock.callLater(CALM, self._look)
+            self._counters["overloads"] += 1
+            _log.warn(
+                "Overloaded: new calls wait for longer than {patience:g} s and are refused with 503 until that is over",
+                patience=self.patience,
+            )
+        self._refuse(call)
+
+    def _look(self) -> None:
+        self._calm = None
+        left = self._refused_at + CALM - self._clock.seconds()
+        if left > 1e-6:
+            self._calm = self._clock.callLater(left, self._look)
+            return
+        refused, self._refused = self._refused, 0
+        _log.warn("No longer overloaded: {refused} new calls have been refused", refused=refused)
+
+    def close(self) -> None:
+        """Forget who waits, and stop looking."""
+        self._waiting.clear()
+        for timer in (self._turn, self._calm):
+            if timer is not None:
+                timer.cancel()
+        self._turn = self._calm = None

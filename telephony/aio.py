@@ -258,6 +258,7 @@ class Telephony:
         max_calls: int = 1000,
         tls: TlsIdentity | None = None,
         srtp: Literal["never", "secure", "always"] = "secure",
+        media: Literal["anchored", "direct"] = "anchored",
         make_exchange: Callable[[], Exchange] | None = None,
     ) -> None:
         def host_exchange() -> Exchange:
@@ -272,6 +273,7 @@ class Telephony:
                 default_from=default_from,
                 tls=tls,
                 srtp=srtp,
+                media=media,
             )
 
         texts = [listen] if isinstance(listen, str) else list(listen)

@@ -324,7 +324,8 @@ class Telephony:
 
     ``listen`` is one listener or several, ``"udp:127.0.0.1:5080"``, ``"tcp:[::1]:5060"``; port 0 takes a free one, and
     `listening` tells which. ``tls`` is the certificate of ``"tls:…"`` listeners and ``sips:`` calls, ``srtp`` what
-    becomes of SRTP (see `telephony.call.exchange.Exchange`). All phones of a process share one reactor, which runs in a
+    becomes of SRTP, ``media`` whether the audio of transferred calls comes by here (see
+    `telephony.call.exchange.Exchange`). All phones of a process share one reactor, which runs in a
     thread of its own; making one starts it. Raises `Error` when it can't listen. Leaving the ``with`` block, or
     `close`, releases every call.
     """
@@ -340,6 +341,7 @@ class Telephony:
         max_calls: int = 1000,
         tls: TlsIdentity | None = None,
         srtp: Literal["never", "secure", "always"] = "secure",
+        media: Literal["anchored", "direct"] = "anchored",
         runner: Runner | None = None,
         make_exchange: Callable[[], Exchange] | None = None,
     ) -> None:
@@ -361,6 +363,7 @@ class Telephony:
                 default_from=default_from,
                 tls=tls,
                 srtp=srtp,
+                media=media,
             )
 
         make = make_exchange if make_exchange is not None else host_exchange

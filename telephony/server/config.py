@@ -353,6 +353,7 @@ class Service:
     deny_dial: tuple[str, ...] = attrs.field(default=(), metadata=by(_patterns))
     max_outbound: int | None = attrs.field(default=None, metadata=by(whole(0, 100_000)))
     refer: str = attrs.field(default="refuse", metadata=by(one_of("refuse", "follow")))
+    media: Literal["anchored", "direct"] | None = attrs.field(default=None, metadata=by(one_of("anchored", "direct")))
     public: bool = attrs.field(default=False, metadata=by(truth))
     trunk: str | None = attrs.field(default=None, metadata=by(a_name))
 

@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from telephony.blocking import UASCallChannel
 from telephony.call.channel import CallChannel
 from telephony.call.constants import State
+from telephony.call.direct import direct_seconds
 from telephony.errors import Error, Hangup
 from telephony.media.files import decode_audio, resolve_media_name
 from telephony.reception import release
@@ -333,6 +334,7 @@ class Instance:
             application_parameters=self.service.parameters,
             outbound_parameters=self._outbound_parameters,
             verb=verb,
+            direct_seconds=direct_seconds(self.channel),
         )
         for channel in self._channels:
             release(channel)

@@ -44,6 +44,7 @@ def facts_of(instance: Instance, outbound_parameters: str) -> dict[str, Any]:
             "match": service.match,
             "parameters": words_without_secrets(service.parameters),
             "extra_channels": service.extra_channels,
+            "media": service.media,
         },
         "instance": instance.id,
         "outbound_parameters": words_without_secrets(outbound_parameters),

@@ -44,7 +44,10 @@ def judge(value: object) -> int:
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """One run of an application. ``start`` is seconds since 1970; ``verb`` is what one left behind was stuck in."""
+    """One run of an application. ``start`` is seconds since 1970; ``verb`` is what one left behind was stuck in.
+
+    ``direct_seconds`` is for how long the primary call's audio has not come by here (``media = "direct"``).
+    """
 
     direction: str
     application: str
@@ -58,6 +61,7 @@ class Record:
     service: str = ""
     version: str = ""
     verb: str | None = None
+    direct_seconds: float = 0.0
 
     def to_json(self) -> str:
         """Return the record as one line; ``start`` in ISO 8601, UTC, to the millisecond."""
@@ -66,6 +70,7 @@ class Record:
             datetime.fromtimestamp(self.start, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         )
         told["seconds"] = round(self.seconds, 3)
+        told["direct_seconds"] = round(self.direct_seconds, 3)
         return json.dumps(told, ensure_ascii=False)
 
 

@@ -141,6 +141,8 @@ class Switchboard:
         for one in (channel, *channel.ExtraChannel):
             one.trunk = service.trunk
             one.refer = service.refer
+            if service.media is not None:
+                one.media = service.media
             one.media_timeout = self._configuration.media_timeout(service)
         instance = Instance(
             self.instance_id(),

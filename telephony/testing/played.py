@@ -106,6 +106,7 @@ _ALLOWED: dict[str, Callable[[Any], bool]] = {
     "advertise": lambda value: value is None or isinstance(value, str),
     "default_from": lambda value: isinstance(value, str),
     "media": lambda value: isinstance(value, str),
+    "media_mode": lambda value: value in ("anchored", "direct"),
 }
 
 
@@ -281,6 +282,7 @@ class PlayedCall:
             call_seconds=self._server.get("call_seconds", 14400),
             max_calls=1000,
             default_from=str(self._server.get("default_from") or ""),
+            media="direct" if (service.get("media") or self._server.get("media_mode")) == "direct" else "anchored",
             **{name: self._server[name] for name in _SETTINGS if name in self._server},
         )
         self.exchange.lines = RecordedLines(self.recording)

@@ -48,6 +48,7 @@ class FakeChannel:
         self.Details = Details(call_target=call_to, call_from="sip:alice@127.0.0.1", call_id="abc@127.0.0.1")
         self.ExtraChannel: list[FakeChannel] = []
         self.running_verb: str | None = None
+        self.transfer = self.claimed_by = None
         self.rejected: list[str] = []
         self.hung_up = 0
 

@@ -166,6 +166,7 @@ class InstanceTests(SwitchboardCase):
                 "service": "reception",
                 "version": "1.5",
                 "verb": None,
+                "direct_seconds": 0.0,
             },
         )
         self.assertEqual(self.board.instances, {})

@@ -12,7 +12,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -232,6 +233,52 @@ def main(
         (ROOT / "docs" / "speed.svg").write_text(picture(told))
     if out is not None:
         out.write_text(json.dumps(told, indent=1) + "\n")
+
+
+@main.command()
+@click.option("--minutes", type=click.FloatRange(0.1, 600), default=30.0, show_default=True)
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what came out there, as JSON.")
+def soak(minutes: float, out: Path | None) -> None:
+    """100 transferred calls turning over, 20 a second, one in ten recorded; status 1 if anything is wrong."""
+    from bench import soak as soaking
+
+    with _rig() as rig:
+        soaked = soaking.soak(rig, minutes, rig.say)
+    wrong = soaking.judge(soaked)
+    click.echo(soaking.report(soaked, wrong))
+    _end({**machine(), "soak": soaking.as_dict(soaked)}, wrong, out)
+
+
+@main.command()
+@click.option("--rate", type=click.FloatRange(1, 20_000), help="Its capacity in calls/s; searched for otherwise.")
+@click.option("--seconds", type=click.FloatRange(1, 600), help="How long calls come at three times that; 15.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write what came out there, as JSON.")
+def overload(rate: float | None, seconds: float | None, out: Path | None) -> None:
+    """Three times as many calls as it can answer: 80 % of its capacity, and 503 for the rest; else status 1."""
+    from bench import overload as overloading
+
+    with _rig(seconds) as rig:
+        overloaded = overloading.overload(rig, rate, rig.say)
+    wrong = overloading.judge(overloaded)
+    click.echo(overloading.report(overloaded, wrong))
+    _end({**machine(), "overload": overloading.as_dict(overloaded)}, wrong, out)
+
+
+@contextmanager
+def _rig(seconds: float | None = None) -> Iterator[Rig]:
+    workshop = Workshop()
+    try:
+        yield Rig(workshop, lambda text: click.echo(text, err=True), seconds=seconds)
+    except Broken as error:
+        raise click.ClickException(str(error)) from error
+    finally:
+        workshop.close()
+
+
+def _end(told: dict[str, Any], wrong: Sequence[str], out: Path | None) -> None:
+    if out is not None:
+        out.write_text(json.dumps(told, indent=1) + "\n")
+    sys.exit(bool(wrong))
 
 
 if __name__ == "__main__":

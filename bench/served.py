@@ -187,6 +187,7 @@ class Served:
         return {
             "channels": len(exchange.channels),
             "port_pairs": exchange.ports.in_use,
+            "idle_pairs": exchange.ports.idle,
             "streams": len(clock),
             "late_slots": clock.caught_up,
             "skipped_turns": clock.skipped,

@@ -113,10 +113,21 @@ void leg_start(int call, int side, uint32_t address, uint16_t port) {
     leg->timestamp = (uint32_t)rand();
     leg->number = 0;
     leg->heard = false;
-    leg->first = leg->last = 0;
+    leg->first = leg->last = leg->count = 0;
 }
 
 void leg_stop(int call, int side) { legs[call][side].to.sin_port = 0; }
+
+/* A call is over: what it heard, and what is missing from that. */
+void leg_account(int call, int side) {
+    Leg *leg = &legs[call][side];
+    if (leg->heard) {
+        uint32_t expected = leg->last - leg->first + 1;
+        account.audio_heard += leg->count;
+        if (expected > leg->count) account.audio_lost += expected - leg->count;
+    }
+    leg->heard = false;
+}
 
 static void leg_send(int call, int side) {
     static Packet packet;
@@ -177,14 +188,16 @@ void audio_read(int call, int side) {
         if (packet.call != call || packet.side == side || packet.serial != (uint32_t)call_serial(call)) continue;
         if (!leg->heard) {
             leg->heard = true;
-            leg->first = packet.number;
+            leg->first = leg->last = packet.number;
+            leg->count = 0;
             if (side == CALLER && first_sent[call]) {
                 histogram_add(&first_delay, came - first_sent[call]);
                 first_missed += packet.number > 0;
                 first_sent[call] = 0;
             }
         }
-        leg->last = packet.number;
+        if (packet.number > leg->last) leg->last = packet.number;
+        leg->count++;
         if (packet.generation != generation || !packet.generation) continue;
         leg->received++;
         histogram_add(&audio_delay, came - packet.sent);

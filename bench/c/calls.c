@@ -318,6 +318,8 @@ static void over(uint32_t call) {
     if (call < MAX_MEDIA) {
         leg_stop((int)call, CALLER);
         leg_stop((int)call, TARGET);
+        leg_account((int)call, CALLER);
+        leg_account((int)call, TARGET);
     }
     free_calls[free_count++] = call;
     account.finished = now_ns();

@@ -130,11 +130,12 @@ static void print_account(bool ended, double cpu) {
            "\"refused_503\": %u, \"other_status\": %d, \"given_up\": %u, \"target_left\": %u, \"resent\": %u, "
            "\"repeated\": %u, \"late\": %u, \"no_ringing\": %u, \"malformed\": %u, \"no_slot\": %u, "
            "\"most_at_once\": %u, \"seconds\": %.4f, \"completed_per_second\": %.2f, \"first_missed\": %u, "
-           "\"cpu_seconds\": %.3f",
+           "\"audio_heard\": %llu, \"audio_lost\": %llu, \"cpu_seconds\": %.3f",
            ended ? "true" : "false", one->placed, one->answered, one->up, one->completed, one->refused,
            one->refused_503, one->other_status, one->given_up, one->target_left, one->resent, one->repeated, one->late,
            one->no_ringing, one->malformed, one->no_slot, one->most_at_once, (double)(now_ns() - one->begun) / 1e9,
-           span > 0 ? (one->completed - 1) / span : 0.0, first_missed, cpu);
+           span > 0 ? (one->completed - 1) / span : 0.0, first_missed,
+           (unsigned long long)one->audio_heard, (unsigned long long)one->audio_lost, cpu);
     print_histogram("answer", &one->answer);
     print_histogram("goodbye", &one->goodbye);
     print_histogram("first_packet", &first_delay);

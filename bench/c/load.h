@@ -38,7 +38,7 @@ typedef struct {
     uint16_t sequence;
     bool numbered; /* whether what it sends now is measured */
     bool heard;    /* whether anything of the other end has come */
-    uint32_t first, last;
+    uint32_t first, last, count; /* numbers that came, and how many did */
 } Leg;
 
 extern Leg legs[MAX_MEDIA][2];
@@ -50,6 +50,7 @@ extern int audio_payload[2]; /* payload type of each side */
 Leg *leg_open(int call, int side);
 void leg_start(int call, int side, uint32_t address, uint16_t port);
 void leg_stop(int call, int side);
+void leg_account(int call, int side);
 void leg_first(int call); /* the target's first packet, at once */
 void audio_slot(uint64_t slot);
 void audio_read(int call, int side);
@@ -72,6 +73,7 @@ typedef struct {
     uint32_t placed, answered, up, completed, refused, refused_503, given_up, target_left;
     uint32_t resent, repeated, late, no_ringing, malformed, most_at_once, no_slot;
     int other_status;
+    uint64_t audio_heard, audio_lost; /* of calls that are over: between the first and the last packet that came */
     Histogram answer, goodbye;
 } Account;
 

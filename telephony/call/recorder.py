@@ -35,11 +35,13 @@ from telephony.trace.recording import (
     MOST_WORDS,
     VERSION,
     Entry,
+    Kept,
     Recording,
     Ring,
+    Way,
     channel_name,
+    kept_message,
     line_of,
-    message_entry,
     read_recording,
     words_without_secrets,
 )
@@ -51,6 +53,8 @@ if TYPE_CHECKING:
 _MOST_PENDING = 64
 #: Dialogs of one recording whose messages are known as its own; a script may place calls for days.
 _MOST_DIALOGS = 32
+#: Ways of one recording's messages that are kept but once.
+_MOST_WAYS = 16
 #: Connections with half a message in them, and how long that may be.
 _MOST_RESTS, _MOST_REST = 256, 65536
 
@@ -93,6 +97,7 @@ class CallRecording:
         "_server",
         "_start",
         "_verbs",
+        "_ways",
         "began",
         "call_ids",
         "facts",
@@ -115,6 +120,7 @@ class CallRecording:
         self._director = director
         self._verbs = 0
         self._said: dict[int, str] = {}
+        self._ways: dict[Way, Way] = {}
         self._failures = 0
         self.ring = Ring()
         self.began = began
@@ -138,14 +144,22 @@ class CallRecording:
 
     def add(self, entry: Entry) -> None:
         """Add an entry; its time is now."""
-        line = line_of({"t": self._now()} | entry)
-        self.ring.add(line)
-        for watcher in tuple(self.watchers):
-            watcher(line)
+        self._keep(line_of({"t": self._now()} | entry))
+
+    def _keep(self, kept: Kept) -> None:
+        self.ring.add(kept)
+        if self.watchers:
+            line = kept if isinstance(kept, bytes) else kept.line()
+            for watcher in tuple(self.watchers):
+                watcher(line)
 
     def message(self, event: TraceEvent, data: bytes) -> None:
         """Add a message that passed."""
-        self.add(message_entry(self._now(), event, data))
+        way = (event.transport, event.source, event.destination, event.sent)
+        if len(self._ways) < _MOST_WAYS:
+            # A call has a handful of them and many messages.
+            way = self._ways.setdefault(way, way)
+        self._keep(kept_message(self._now(), way, data))
 
     def role(self, channel: ChannelCore) -> int:
         """Return a channel's number; a new one gets the next."""

@@ -24,7 +24,10 @@ is about (0 is its primary one, 1 the first extra one, and so on):
 
 Timers that fire are seen by what they cause: an ``out`` that is a repetition, a ``state``, an ``over``.
 
-No secret gets in: credentials and keys are covered by `telephony.trace.masking`, passwords here.
+No secret gets out: credentials and keys are covered by `telephony.trace.masking`, passwords here.
+
+A message becomes a line when somebody reads it, which hardly ever happens to a call that goes well; until then the ring
+holds its bytes.
 """
 
 from __future__ import annotations
@@ -51,12 +54,16 @@ MOST_BYTES = 16 * 1024
 MOST_MEDIA_BYTES = 1024 * 1024
 #: What a line costs beside its bytes: Python's object and its place in the ring.
 _OVERHEAD = 48
+#: What a message costs beside its bytes: three of Python's objects and its place in the ring.
+_MESSAGE_OVERHEAD = 136
 #: No single message takes more of a ring than this.
 _MOST_MESSAGE = 6 * 1024
 #: No value in words is longer.
 MOST_WORDS = 200
 
 Entry = dict[str, Any]
+#: Made once: `json.dumps` with separators makes an encoder for each line.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 _IN_URI = r"((?:\bsips?:|\b[a-z]{2,8}://)[^\s:@<>\"/,;]{1,200}:)([^\s:@<>\"/,]{1,200})(?=@)"
 _PASSWORD_IN_URI = re.compile(_IN_URI, re.IGNORECASE)
@@ -83,7 +90,7 @@ def words_without_secrets(text: str) -> str:
 
 def line_of(entry: Entry) -> bytes:
     """Return an entry as a line without its end, in ASCII."""
-    return json.dumps(entry, separators=(",", ":")).encode()
+    return _encode(entry).encode()
 
 
 def message_entry(time: float, event: TraceEvent, data: bytes) -> Entry:
@@ -95,36 +102,77 @@ def message_entry(time: float, event: TraceEvent, data: bytes) -> Entry:
     return entry | {"by": event.transport, "from": list(event.source), "to": list(event.destination)}
 
 
+#: By what transport a message passed, from where to where, and whether it was sent.
+Way = tuple[str, Address, Address, bool]
+
+
+class KeptMessage:
+    """A message in a ring, as it passed; ``size`` is what it takes in bytes of memory, without the way."""
+
+    __slots__ = ("_data", "_time", "_way")
+
+    def __init__(self, time: float, way: Way, data: bytes) -> None:
+        self._time = time
+        self._way = way
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        """What it takes in bytes of memory: its own, its time's and what Python adds; ways are shared."""
+        return len(self._data) + _MESSAGE_OVERHEAD
+
+    def line(self) -> bytes:
+        """Return its line."""
+        transport, source, destination, sent = self._way
+        return line_of(
+            message_entry(self._time, TraceEvent(0.0, source, destination, transport, b"", sent), self._data)
+        )
+
+
+def kept_message(time: float, way: Way, data: bytes) -> Kept:
+    """Return a message as a ring takes it; one that is too long is cut at once, and its rest let go."""
+    kept = KeptMessage(time, way, data)
+    return kept if len(data) <= _MOST_MESSAGE else kept.line()
+
+
+#: What a ring holds: lines, and messages that become lines when somebody reads them.
+Kept = bytes | KeptMessage
+
+
 class Ring:
-    """The entries of one call, as lines: at most ``limit`` bytes of memory; what is full drops its oldest.
+    """The entries of one call: at most ``limit`` bytes of memory; what is full drops its oldest.
 
     The very first entry stays, since without its opening a call can't be played again. ``dropped`` counts.
     """
 
-    __slots__ = ("_lines", "_opening", "dropped", "limit", "size")
+    __slots__ = ("_kept", "_opening", "dropped", "limit", "size")
 
     def __init__(self, limit: int = MOST_BYTES, *, opening: bool = True) -> None:
         self.limit = limit
         self.size = 0
         self.dropped = 0
-        self._opening: bytes | None = None if opening else b""
-        self._lines: deque[bytes] = deque()
+        self._opening: Kept | None = None if opening else b""
+        self._kept: deque[Kept] = deque()
 
-    def add(self, line: bytes) -> None:
-        """Keep a line, at the cost of older ones where there is no room."""
-        cost = len(line) + _OVERHEAD
-        self.size += cost
+    def add(self, kept: Kept) -> None:
+        """Keep a line or a message, at the cost of older ones where there is no room."""
+        self.size += _size_of(kept)
         if self._opening is None:
-            self._opening = line
+            self._opening = kept
             return
-        self._lines.append(line)
-        while self.size > self.limit and self._lines:
-            self.size -= len(self._lines.popleft()) + _OVERHEAD
+        self._kept.append(kept)
+        while self.size > self.limit and self._kept:
+            self.size -= _size_of(self._kept.popleft())
             self.dropped += 1
 
     def lines(self) -> list[bytes]:
         """Return what is left, in order."""
-        return [*([self._opening] if self._opening else ()), *self._lines]
+        left = [*([self._opening] if self._opening else ()), *self._kept]
+        return [one if isinstance(one, bytes) else one.line() for one in left]
+
+
+def _size_of(kept: Kept) -> int:
+    return len(kept) + _OVERHEAD if isinstance(kept, bytes) else kept.size
 
 
 @attrs.define

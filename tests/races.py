@@ -770,6 +770,7 @@ async def another_answer_behind_a_reliable_183(s: Race) -> None:
     s.bob.quirks.answers_again = s.bob.quirks.port_zero = True
     s.bob.answer()
     await s.ends(TRANSFERRED)
+    s.bob.quirks.port_zero = False
     await s.talk()
 
 

@@ -357,11 +357,15 @@ class ChannelCore(Waiting):
         if leg is not None and leg.endpoint is not None:
             leg.endpoint.on_next_tick(self._first_packet_sent)
 
-    def audio_lost(self, error: Error) -> None:
-        """The far end's audio goes elsewhere for good: the call is back all the same, whoever wants audio fails."""
-        for job in tuple(self._jobs):
-            job.audio_lost(error)
-        self._first_packet_sent()
+    def audio_lost(self, keep: bool, status: int, reason: str) -> None:
+        """The far end refuses, with this status, to send its audio here again.
+
+        ``keep``: the call is back all the same, and media verbs are errors; otherwise it is ended.
+        """
+        if keep:
+            self._first_packet_sent()
+        else:
+            self._end(Input.GONE, Cause.FAILED, status, reason, lambda leg: leg.end(status, reason))
 
     def _first_packet_sent(self) -> None:
         if self._state is State.RECONNECTING:

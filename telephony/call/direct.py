@@ -17,7 +17,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, ClassVar
 
-from telephony.call.constants import Cause, State
+from telephony.call.constants import State
 from telephony.call.whereabouts import Place, bring_back, place_of, send_away
 from telephony.errors import Error
 from telephony.interfaces import DelayedCall
@@ -77,10 +77,8 @@ class DirectInput(Enum):
     UNFIT = "something stands in the way, and will; with the obstacle"
     TARGET_AWAY = "the target has agreed to send to the caller"
     TARGET_HERE = "the target has refused that, or its audio has come back by something it did itself"
-    TARGET_LOST = "the target has refused to send its audio here again"
     CALLER_AWAY = "the caller has agreed to send to the target"
     CALLER_HERE = "the caller has refused that, or its audio has come back by something it did itself"
-    CALLER_LOST = "the caller has refused to send its audio here again"
     TIME_UP = "the caller takes too long to agree"
     PARTED = "the transfer is over: ended, or retrieved"
 
@@ -102,7 +100,8 @@ def _ask(direct: Direct, channel: ChannelCore, other: ChannelCore) -> None:
     if leg is not None and agreed is not None and agreed.remote_rtp is not None:
         rtcp = agreed.remote_rtcp
         same = rtcp is not None and rtcp[0] == agreed.remote_rtp[0]
-        send_away(leg, Elsewhere(agreed.remote_rtp, rtcp[1] if rtcp is not None and same else None, agreed.ptime))
+        place = Elsewhere(agreed.remote_rtp, rtcp[1] if rtcp is not None and same else None, agreed.ptime)
+        send_away(leg, place, keep=channel is direct.caller)
 
 
 def _rest(direct: Direct, _value: object) -> None:
@@ -150,13 +149,6 @@ def _return_both(direct: Direct, _value: object) -> None:
             bring_back(channel.leg)
 
 
-def _end_target(direct: Direct, _value: object) -> None:
-    """Output: end the target's leg, whose audio nobody can be sure to hear any more; the caller comes back."""
-    leg = direct.target.leg
-    status, reason = (leg.whereabouts.refusal if leg is not None and leg.whereabouts is not None else None) or (0, "")
-    direct.target.drop_target(Cause.FAILED, status, reason or "its audio can't be had here again")
-
-
 _S, _I = DirectState, DirectInput
 _PARTED = (_S.OVER, (_stop_timer, _count))
 
@@ -171,11 +163,7 @@ class Direct(Machine[DirectState, DirectInput]):
             _I.FIT: (_S.TARGET_ASKED, (_stop_timer, _ask_target)),
             _I.UNFIT: (_S.ANCHORED, (_stop_timer, _give_reason)),
             _I.PARTED: _PARTED,
-            **ignored(
-                _S.WAITING,
-                *(_I.TARGET_AWAY, _I.TARGET_HERE, _I.TARGET_LOST, _I.CALLER_AWAY, _I.CALLER_HERE, _I.CALLER_LOST),
-                _I.TIME_UP,
-            ),
+            **ignored(_S.WAITING, _I.TARGET_AWAY, _I.TARGET_HERE, _I.CALLER_AWAY, _I.CALLER_HERE, _I.TIME_UP),
         },
         _S.TARGET_ASKED: {
             _I.TARGET_AWAY: (_S.CALLER_ASKED, (_ask_caller,)),
@@ -184,7 +172,7 @@ class Direct(Machine[DirectState, DirectInput]):
             _I.PARTED: _PARTED,
             # Somebody else has taken the caller's place.
             _I.CALLER_HERE: (_S.ANCHORED, (_give_reason, _return_both)),
-            **ignored(_S.TARGET_ASKED, _I.FIT, _I.TARGET_LOST, _I.CALLER_AWAY, _I.CALLER_LOST, _I.TIME_UP),
+            **ignored(_S.TARGET_ASKED, _I.FIT, _I.CALLER_AWAY, _I.TIME_UP),
         },
         _S.CALLER_ASKED: {
             _I.CALLER_AWAY: (_S.DIRECT, (_stop_timer, _rest)),
@@ -193,27 +181,19 @@ class Direct(Machine[DirectState, DirectInput]):
             _I.TIME_UP: (_S.ANCHORED, (_stop_timer, _refused, _return_both)),
             _I.UNFIT: (_S.ANCHORED, (_stop_timer, _give_reason, _return_both)),
             _I.PARTED: _PARTED,
-            **ignored(_S.CALLER_ASKED, _I.FIT, _I.TARGET_AWAY, _I.TARGET_LOST, _I.CALLER_LOST),
+            **ignored(_S.CALLER_ASKED, _I.FIT, _I.TARGET_AWAY),
         },
         _S.DIRECT: {
             _I.TARGET_HERE: (_S.ANCHORED, (_count, _give_reason, _return_both)),
             _I.CALLER_HERE: (_S.ANCHORED, (_count, _give_reason, _return_both)),
             _I.UNFIT: (_S.ANCHORED, (_count, _give_reason, _return_both)),
             _I.PARTED: _PARTED,
-            **ignored(
-                _S.DIRECT,
-                *(_I.FIT, _I.TARGET_AWAY, _I.TARGET_LOST, _I.CALLER_AWAY, _I.CALLER_LOST, _I.TIME_UP),
-            ),
+            **ignored(_S.DIRECT, _I.FIT, _I.TARGET_AWAY, _I.CALLER_AWAY, _I.TIME_UP),
         },
         _S.ANCHORED: {
-            _I.TARGET_LOST: (_S.ANCHORED, (_end_target,)),
             _I.PARTED: _PARTED,
-            # CALLER_LOST: it is kept. Its audio is an error, and asked for again when the call is retrieved.
-            **ignored(
-                _S.ANCHORED,
-                *(_I.FIT, _I.UNFIT, _I.TARGET_AWAY, _I.TARGET_HERE, _I.CALLER_AWAY, _I.CALLER_HERE, _I.CALLER_LOST),
-                _I.TIME_UP,
-            ),
+            **ignored(_S.ANCHORED, _I.FIT, _I.UNFIT, _I.TARGET_AWAY, _I.TARGET_HERE, _I.CALLER_AWAY, _I.CALLER_HERE),
+            **ignored(_S.ANCHORED, _I.TIME_UP),
         },
         _S.OVER: ignored(_S.OVER, *_I),
     }
@@ -367,18 +347,23 @@ def direct_seconds(channel: ChannelCore) -> float:
 _TOLD: dict[Place, tuple[DirectInput, DirectInput]] = {
     Place.AWAY: (DirectInput.CALLER_AWAY, DirectInput.TARGET_AWAY),
     Place.HERE: (DirectInput.CALLER_HERE, DirectInput.TARGET_HERE),
-    Place.LOST: (DirectInput.CALLER_LOST, DirectInput.TARGET_LOST),
 }
 
 
 def moved(channel: ChannelCore) -> None:
-    """Take that the audio of a channel's far end goes elsewhere now, comes here again, or never will."""
-    leg = channel.leg
-    place = place_of(leg)
+    """Take that the audio of a channel's far end goes elsewhere now, comes here again, or never will.
+
+    A target that refuses to come back goes on sending to the caller, whoever that talks to by then; so its leg is
+    ended. A caller is kept: its audio is an error, and it is asked again when the call is retrieved.
+    """
+    place = place_of(channel.leg)
+    if place is Place.LOST:
+        assert channel.leg is not None and channel.leg.whereabouts is not None
+        whereabouts = channel.leg.whereabouts
+        channel.audio_lost(whereabouts.keep, *(whereabouts.refusal or (0, "")))
+        return
     if place is Place.HERE:
         _say(channel, ANCHORED)
-    elif place is Place.LOST:
-        channel.audio_lost(lost(channel, "it"))
     direct = _of(channel)
     if direct is not None and place in _TOLD:
         direct.feed(_TOLD[place][channel is direct.target])

@@ -94,10 +94,11 @@ _S, _I = Place, Step
 class Whereabouts(Machine[Place, Step]):
     """Where the audio of ``leg``'s far end goes. A leg that was never sent away has none: it is here.
 
-    ``refusal`` is the status and reason of the last refusal, None once its audio has come back.
+    ``refusal`` is the status and reason of the last refusal, None once its audio has come back; ``keep`` whether the
+    call is worth keeping when its audio can't be had here again.
     """
 
-    __slots__ = ("_asked", "_number", "leg", "refusal", "sure", "tries")
+    __slots__ = ("_asked", "_number", "keep", "leg", "refusal", "sure", "tries")
 
     table: ClassVar[Table[Place, Step]] = {
         _S.HERE: {
@@ -136,6 +137,7 @@ class Whereabouts(Machine[Place, Step]):
         super().__init__(Place.HERE)
         self.leg: Leg | None = leg
         self.refusal: tuple[int, str] | None = None
+        self.keep = True
         self.tries = 0
         #: Whether what we know to be agreed is all that it can have agreed to.
         self.sure = True
@@ -185,10 +187,11 @@ def place_of(leg: Leg | None) -> Place:
     return Place.HERE if leg is None or leg.whereabouts is None else leg.whereabouts.state
 
 
-def send_away(leg: Leg, elsewhere: Elsewhere) -> None:
+def send_away(leg: Leg, elsewhere: Elsewhere, keep: bool) -> None:
     """Ask a leg's far end to send its audio to another; its owner's ``leg_moved`` is called when that is decided."""
     if leg.whereabouts is None:
         leg.whereabouts = Whereabouts(leg)
+    leg.whereabouts.keep = keep
     leg.whereabouts.feed(Step.SEND, elsewhere)
 
 

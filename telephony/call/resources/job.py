@@ -120,10 +120,6 @@ class Job(Resource):
         """The call is over."""
         self._finish(JobCause.HANGUP)
 
-    def audio_lost(self, error: Error) -> None:
-        """The far end's audio goes to another, and won't come back."""
-        self._finish(JobCause.ERROR, error)
-
     def pressed(self, digit: str) -> None:
         """A key was pressed: it ends a job that may be barged into."""
         if self._barge_in:

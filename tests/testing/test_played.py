@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import attrs
 
+from telephony.call import recorder
 from telephony.call.destination import Destination
 from telephony.errors import Error
 from telephony.sip.headers import NameAddr
@@ -15,7 +17,7 @@ from telephony.testing.recorded_parts import without_challenges
 from telephony.testing.sounds import tone
 from telephony.trace.comparison import beside
 from telephony.trace.ladder import call_id_of
-from telephony.trace.recording import Recording, read_recording
+from telephony.trace.recording import Recording, Ring, read_recording
 
 from .recording_scene import ASYNC, HEAD, MENU, RecordingCase
 
@@ -23,10 +25,10 @@ from .recording_scene import ASYNC, HEAD, MENU, RecordingCase
 class ReplayTests(RecordingCase):
     """Calls of the kit's phones, recorded and played again."""
 
-    async def menu(self, key: str) -> Recording:
+    async def menu(self, key: str, at: str | None = None) -> Recording:
         """Record a call to the menu in which a key is pressed."""
         app = self.application(self.file(MENU))
-        alice = self.phone("alice")
+        alice = self.phone("alice", at=at)
         bob = self.phone("bob", at="192.0.2.7:5070")
         alice.dial(app.uri)
         await alice.until("answered")
@@ -65,6 +67,16 @@ class ReplayTests(RecordingCase):
         self.assertEqual(states[3:], ["TRANSFERRING", "TRANSFERRED", "RECONNECTING", "ANSWERED", "IDLE"])
         # Nothing was sent again: each message of the peers was taken for an answer to ours.
         self.assertNotIn("again", beside(recording, again))
+
+    async def test_direct_media(self) -> None:
+        """RFC 3725: the re-INVITEs of direct media, there and back, are sent again as they were."""
+        self.exchange.media = "direct"
+        # Nine messages more than an anchored call has: a ring of the usual size would have lost its beginning.
+        self.patch(recorder, "Ring", partial(Ring, 64 * 1024))
+        recording = await self.menu("1", at="192.0.2.8:5060")
+        told = [entry["media"] for entry in recording.entries if "media" in entry]
+        self.assertEqual(sum("directly: none of it comes by here" in one for one in told), 2)
+        self.assert_same(recording, self.directory / "app.py")
 
     async def test_another_application(self) -> None:
         """Issue 3: where the replay goes another way, the first difference is said with its moment."""

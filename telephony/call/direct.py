@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from telephony.call.transfer import Transfer
 
 #: What a channel's ``media`` may be.
-ANCHORED, DIRECT = "anchored", "direct"
+ANCHORED, DIRECT = CHOICES = ("anchored", "direct")
 #: Seconds between two looks at whether media can go directly: the first packet of each end has to have come, from
 #: where it was said to come from, and nobody is asked for anything in the moment of the answer.
 SETTLE = 1.0
@@ -135,6 +135,7 @@ def _give_reason(direct: Direct, obstacle: Obstacle | None) -> None:
     """Output: let people know what stood in the way."""
     for channel in direct.both:
         channel.Details.media_reason = (obstacle or Obstacle.CHANGED).value
+        channel._note_codec()
 
 
 def _refused(direct: Direct, _value: object) -> None:

@@ -21,6 +21,7 @@ from telephony.call.arguments import DEFAULT_CODECS
 from telephony.call.channel import CallChannel
 from telephony.call.core import ChannelCore
 from telephony.call.destination import Lines
+from telephony.call.direct import CHOICES
 from telephony.call.prompts import Prompts
 from telephony.call.replacing import Replacing
 from telephony.errors import Error, RemoteProtocolError
@@ -91,6 +92,10 @@ class Exchange:
         most_connections: int | None = None,
         limits: Limits | None = None,
     ) -> None:
+        if media not in CHOICES:
+            raise Error(
+                f"media={media!r} is no way for the audio of transferred calls; allowed are {' and '.join(CHOICES)}"
+            )
         self.host = host
         self.srtp = srtp
         self.media = media

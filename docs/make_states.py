@@ -16,10 +16,12 @@ from xml.sax.saxutils import escape
 import attrs
 
 from telephony.call.constants import State
+from telephony.call.direct import Direct, DirectState
 from telephony.call.referring import Referring, ReferringState
 from telephony.call.states import REFUSED, TABLE, VERBS, Input, legal_states
 from telephony.call.succession import Succession, SuccessionState
 from telephony.call.transfer import Transfer, TransferState
+from telephony.call.whereabouts import Place, Whereabouts
 from telephony.server.drain import Drain, Phase
 from telephony.sip.incoming import IncomingSession
 from telephony.sip.outgoing import OutgoingSession
@@ -180,6 +182,22 @@ def every_machine() -> list[Drawn]:
             TransferState.DIALLING,
             "Between the caller's channel and the target's, from the INVITE to the end or the retrieval.",
             "telephony/call/transfer.py",
+        ),
+        machine(
+            "direct",
+            "The media of a transfer that may be direct",
+            Direct,
+            DirectState.WAITING,
+            'From the join to the end of the transfer, where a service has ``media = "direct"``: RFC 3725.',
+            "telephony/call/direct.py",
+        ),
+        machine(
+            "whereabouts",
+            "Where one leg's audio goes",
+            Whereabouts,
+            Place.HERE,
+            "The re-INVITEs of direct media, on each leg: RFC 3261 14.",
+            "telephony/call/whereabouts.py",
         ),
         machine(
             "outgoing",

@@ -61,12 +61,13 @@ class GoodTests(ConfigurationCase):
             '[media]\ndirectory = "sounds"\n[records]\nfile = "adr.jsonl"\n'
             + SERVICE
             + 'direction = "inbound"\nparameters = "sip:3301@127.0.0.1:5070"\nextra_channels = 2\nmax_calls = 100\n'
-            'refer = "refuse"\n'
+            'refer = "refuse"\nmedia = "direct"\n'
         )
         (service,) = found.services
         self.assertEqual(service.extra_channels, 2)
         self.assertEqual(service.parameters, "sip:3301@127.0.0.1:5070")
         self.assertEqual(service.application.version, "1.5")
+        self.assertEqual(service.media, "direct")
         self.assertEqual(found.media.directory, self.directory / "sounds")
         self.assertEqual(found.records.file, self.directory / "adr.jsonl")
         self.assertEqual(list(found.inbound), ["3300"])
@@ -117,6 +118,7 @@ class BadTests(ConfigurationCase):
             '[sip]\nlisten = ["udp:127.0.0.1:5060", "tcp:nowhere:5060", "ws:127.0.0.1:5061"]\nadvertise = "me"\n'
             '[rtp]\nport = "1-2"\n[limits]\nmax_calls = "many"\ncall_seconds = -1\n[medai]\n'
             '[[service]]\nname = "x"\nmatch = ""\napplication = "nope.py"\nextra_channels = 4\nrefer = "obey"\n'
+            'media = "far"\n'
         )
         self.assertEqual(
             set(found),
@@ -132,6 +134,7 @@ class BadTests(ConfigurationCase):
                 "service[0].application",
                 "service[0].extra_channels",
                 "service[0].refer",
+                "service[0].media",
             },
         )
         self.assertIn("did you mean 'ports'", found["rtp.port"])
@@ -142,6 +145,7 @@ class BadTests(ConfigurationCase):
         self.assertIn("nope.py is not there", found["service[0].application"])
         self.assertIn("0 to 3", found["service[0].extra_channels"])
         self.assertIn("allowed: 'refuse', 'follow'", found["service[0].refer"])
+        self.assertIn("allowed: 'anchored', 'direct'", found["service[0].media"])
 
     def test_later(self) -> None:
         """Sections of later features say so and name what exists."""

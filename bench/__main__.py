@@ -26,6 +26,8 @@ from bench.processes import ROOT, Broken, Workshop, cores
 from bench.rows import Contender, Rig, Row, all_rows
 from bench.table import Result, as_json, table
 
+RESULTS = ROOT / "bench" / "results.json"
+
 
 class Progress:
     """A line on standard error that says what is measured now; one line each where that is no terminal."""
@@ -69,6 +71,8 @@ def measure(row: Row, rig: Rig, rounds: int, peers: Sequence[str] | None, progre
         reason = one.absent()
         if not reason and peers is not None and not one.name.startswith("project") and one.name not in peers:
             reason = "left out (--peers)"
+        if not reason and rig.quick and not one.quick:
+            reason = "left out (--quick)"
         if reason:
             absent[one.name] = reason
     rounds = min(rounds, row.rounds)
@@ -128,6 +132,20 @@ def machine() -> dict[str, Any]:
             **{one: of(one) for one in ("twisted", "numpy", "telephony", "sippy")},
         },
     }
+
+
+def known_rates(path: Path) -> dict[str, float]:
+    """Return what contenders did in an earlier run, by "row/who", for searches to begin near it."""
+    try:
+        told = json.loads(path.read_text())
+        return {
+            f"{row['name']}/{one['who']}": 0.9 * float(one["median"])
+            for row in told["rows"]
+            for one in row["contenders"]
+            if one.get("median") and row["unit"] == "calls/s"
+        }
+    except (OSError, ValueError, LookupError, TypeError):
+        return {}
 
 
 def choose(names: str | None) -> list[Row]:
@@ -208,6 +226,8 @@ def main(
         minutes=minutes,
         calls=calls,
         profile=None if profile is None else str(Path(profile).absolute()),
+        known=known_rates(RESULTS),
+        wanted=frozenset(row.name for row in rows),
     )
     results: list[Result] = []
     begun = time.monotonic()
@@ -227,7 +247,7 @@ def main(
             click.echo(note)
     told = as_json(results, about)
     if out is None and whole and len(results) == len(rows):
-        out = ROOT / "bench" / "results.json"
+        out = RESULTS
         from bench.picture import picture
 
         (ROOT / "docs" / "speed.svg").write_text(picture(told))

@@ -19,8 +19,10 @@ IN_A_ROW = 3
 RESOLUTION = 1.05
 #: How fast it climbs while nothing is known.
 CLIMB = 1.3
-#: After a rate that passed once did not pass three times, how much lower the next try is.
+#: After a rate that passed once did not pass three times, how much lower the next try is: so much, then its square, …
 BACK = 0.96
+#: So many rates are tried for three in a row before it is said that there is none.
+TRIES = 7
 
 
 @attrs.frozen
@@ -120,7 +122,8 @@ def search(step: Callable[[float], Step], start: float, most_steps: int = 24) ->
     """Find the highest rate at which three steps in a row pass; returns it (0: none) and all steps.
 
     Climbs from ``start`` by `CLIMB` until a step fails, goes down where the first one fails already, halves the gap
-    down to `RESOLUTION`, then asks for three in a row, and goes down by `BACK` as long as these fail.
+    down to `RESOLUTION` (all that in ``most_steps``, less three), then asks for three in a row, and goes down by
+    `BACK`, further each time, as long as these fail.
     """
     steps: list[Step] = []
 
@@ -143,13 +146,12 @@ def search(step: Callable[[float], Step], start: float, most_steps: int = 24) ->
         if rate < 1:
             return 0.0, steps
     rate = good or rate
-    while True:
+    for attempt in range(1, TRIES + 1):
         # One at this rate has passed already, but between it and now others failed.
         if all(passes(rate) for _ in range(IN_A_ROW)):
             return rate, steps
-        if len(steps) >= most_steps + IN_A_ROW or rate < 1:
-            return 0.0, steps
-        rate *= BACK
+        rate *= BACK**attempt
+    return 0.0, steps
 
 
 def judged(aim: Aim | None, project: Entry, entries: Sequence[Entry]) -> tuple[str, float | None]:

@@ -1,7 +1,7 @@
 /* SIP of the load: callers that call, are answered and hang up, and targets that ring, answer and are hung up on.
  *
  * Every call has a Call-ID, branches, tags and a user of its own. Requests are sent again at T1, 2*T1, ... (RFC 3261
- * 17.1), the target's 200 as well, until GIVE_UP; whatever is sent again or comes again is counted. A target knows whose
+ * 17.1), the target's 200 as well, until the caller gives up; whatever is sent again or comes again is counted. A target knows whose
  * call it is by the user part of From, which the server is expected to hand on (so do proxies).
  */
 #define _GNU_SOURCE
@@ -19,8 +19,6 @@
 
 #define T1 (SECOND / 2)
 #define SENDINGS 5            /* of one message: at 0, 0.5, 1.5, 3.5 and 7.5 s */
-#define GIVE_UP_AFTER (8 * SECOND)
-#define GOODBYE_SECONDS 5     /* how long the target waits for its BYE after the caller's was answered */
 #define ROOM 4096
 
 typedef enum { FREE, CALLING, RINGING, TALKING, LEAVING, WAITING } State;
@@ -115,6 +113,9 @@ uint32_t calls_talking(void) {
 }
 
 /* -- timers ------------------------------------------------------------------------------------------------------ */
+
+/* How long a caller waits for an answer, or for its target to be hung up on, in ns. */
+static uint64_t patience(void) { return (uint64_t)(plan.patience * 1e9); }
 
 static void later(Queue *queue, uint64_t when, uint32_t call, What what) {
     if (queue->count == queue->room) {
@@ -353,7 +354,7 @@ static void place(uint64_t now) {
     if (calls_busy() > account.most_at_once) account.most_at_once = calls_busy();
     caller_sends(call, "INVITE", false);
     send_again_later(call, RESEND, 1);
-    later(&give_up, now + GIVE_UP_AFTER, call, GIVE_UP);
+    later(&give_up, now + patience(), call, GIVE_UP);
 }
 
 static void talking(uint32_t call) {
@@ -370,7 +371,7 @@ static void leave(uint32_t call) {
     if (call < MAX_MEDIA) leg_stop((int)call, CALLER);
     caller_sends(call, "BYE", false);
     send_again_later(call, RESEND, 1);
-    later(&give_up, one->left + GIVE_UP_AFTER, call, GIVE_UP);
+    later(&give_up, one->left + patience(), call, GIVE_UP);
 }
 
 static void answered(uint32_t call, const Message *message) {
@@ -391,7 +392,7 @@ static void answered(uint32_t call, const Message *message) {
     if (!plan.transfer || one->b_acked) {
         talking(call);
     } else { /* the target has to come about as well */
-        later(&give_up, now_ns() + GIVE_UP_AFTER, call, GIVE_UP);
+        later(&give_up, now_ns() + patience(), call, GIVE_UP);
     }
 }
 
@@ -418,7 +419,7 @@ static void response(const Message *message) {
         }
     } else if (invite && message->status < 200) {
         if (one->state == CALLING) one->attempt++; /* stops the INVITE's timer, starts one of its own */
-        if (one->state == CALLING) later(&give_up, now_ns() + GIVE_UP_AFTER, call, GIVE_UP);
+        if (one->state == CALLING) later(&give_up, now_ns() + patience(), call, GIVE_UP);
         one->state = RINGING;
         if (message->status == 180) {
             account.repeated += one->rang;
@@ -445,7 +446,7 @@ static void response(const Message *message) {
             done(call);
         } else {
             one->state = WAITING;
-            later(&retire, now_ns() + GOODBYE_SECONDS * SECOND, call, GIVE_UP);
+            later(&retire, now_ns() + patience(), call, GIVE_UP);
         }
     }
 }
@@ -578,6 +579,8 @@ void calls_read(int side) {
 void calls_begin(void) {
     if (!run) run = (uint32_t)getpid();
     memset(&account, 0, sizeof account);
+    /* Nobody's timers any more; those of another patience would keep the new ones waiting. */
+    if (!calls_busy()) give_up.count = retire.count = hang_up.count = 0;
     account.begun = next_due = now_ns();
     placing = true;
 }

@@ -3,7 +3,7 @@
  *     ports                                     {"caller": ..., "target": ..., "sink": ...}
  *     server PORT                               who is called
  *     payload A B                               payload types (0 or 8) of callers and targets
- *     run rate=R seconds=S hold=H limit=N transfer=0|1 media=0|1 user=U
+ *     run rate=R seconds=S hold=H limit=N transfer=0|1 media=0|1 patience=P user=U
  *                                               places calls and waits until all are over; with hold=-1, until all are up
  *     talk seconds=S                            numbers and counts the audio of what is up, for so long
  *     say seconds=S                             audio, uncounted
@@ -187,6 +187,7 @@ static void obey(const char *line) {
         plan.rate = option(line, "rate", 10);
         plan.seconds = option(line, "seconds", 1);
         plan.hold = option(line, "hold", 0.1);
+        plan.patience = option(line, "patience", 8);
         plan.limit = (uint32_t)option(line, "limit", 0);
         plan.transfer = option(line, "transfer", 0) != 0;
         plan.media = option(line, "media", 0) != 0;

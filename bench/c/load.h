@@ -63,6 +63,7 @@ uint16_t rtcp_port(void);
 typedef struct {
     double rate, seconds, hold; /* calls a second, for so long, each held so many seconds (below 0: until told) */
     uint32_t limit;             /* no more calls than that, 0: as many as rate and seconds make */
+    double patience;            /* seconds after which a caller that gets nowhere gives up */
     bool transfer, media;
     char user[64];
 } Plan;

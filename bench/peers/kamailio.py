@@ -84,7 +84,7 @@ def proxy(workshop: Workshop, core: int, target_port: int) -> Iterator[Running]:
     ]
     process = Process(command, core, log=directory / "kamailio.log")
     try:
-        time.sleep(1.5)
+        time.sleep(1.0)
         process.check()
         yield Running(process, port)
     finally:

@@ -46,7 +46,7 @@ def _running(workshop: Workshop, core: int, port: int, arguments: list[str]) -> 
     command = ["env", *settings, found, *arguments]
     process = Process(command, core, log=directory / "sippy.log")
     try:
-        time.sleep(1.5)
+        time.sleep(1.0)
         process.check()
         yield Running(process, port)
     finally:

@@ -30,7 +30,11 @@ class Rig:
     calls: int | None = None
     profile: str | None = None
     known: dict[str, float] = attrs.field(factory=dict)
-    """What contenders did in earlier rounds, so that a search begins near it."""
+    """What contenders did in earlier rounds and runs, by "row/who", so that a search begins near it."""
+    wanted: frozenset[str] = frozenset()
+    """The rows that are measured: some measure for each other."""
+    kept: dict[str, Measured] = attrs.field(factory=dict)
+    """What a row has measured for another one in this round."""
     cores: tuple[int, int] = attrs.field(factory=cores)
 
     def span(self, full: float, quick: float) -> float:
@@ -65,6 +69,8 @@ class Contender:
     name: str
     measure: Callable[[Rig], Measured]
     absent: Callable[[], str] = lambda: ""
+    quick: bool = True
+    """Whether it is measured with --quick, too."""
 
 
 @attrs.frozen

@@ -18,7 +18,7 @@ REST_SECONDS = 2.0
 
 def memory(user: str, replay: str, rig: Rig) -> Measured:
     """Measure the memory of a transferred call: what the later nine tenths of the calls add, each."""
-    few, many = (20, 120) if rig.quick else (100, 1000)
+    few, many = (20, 80) if rig.quick else (100, 1000)
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port, "--replay", replay) as running:
         load.towards(running.port)
         sizes = []
@@ -27,10 +27,10 @@ def memory(user: str, replay: str, rig: Rig) -> Measured:
             up = load.dial(user, count, 60.0, transfer=True, media=False)
             if up["up"] != count:
                 raise Broken(f"only {up['up']} of {count} calls came about (last status {up['other_status']})")
-            load.rest(REST_SECONDS)
+            load.rest(rig.span(REST_SECONDS, 0.4))
             sizes.append(running.process.resident_kib())
         sockets = running.process.udp_ports()
-        load.hang_up(100.0)
+        load.hang_up(200.0)
     return Measured(
         (sizes[1] - sizes[0]) / (many - few), {"resident_kib": sizes, "calls": [few, many], "udp_sockets": sockets}
     )
@@ -38,15 +38,15 @@ def memory(user: str, replay: str, rig: Rig) -> Measured:
 
 def marginal(rig: Rig) -> Measured:
     """Measure what a call more costs among many, over what one costs among few."""
-    seconds = rig.span(8.0, 1.5)
-    counts = (10, 60, 150) if rig.quick else (10, 100, 500)
+    seconds = rig.span(8.0, 1.0)
+    counts = (10, 40, 100) if rig.quick else (10, 100, 500)
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port) as running:
         load.towards(running.port)
         costs, lost, up = [], 0, 0
         for count in counts:
             begin(load, "transfer", count - up)
             up = count
-            measured = talk(load, running, count, seconds)
+            measured = talk(load, running, count, seconds, settle=0.5)
             costs.append(measured.value * count)
             lost += measured.more["lost"]
         load.hang_up()
@@ -75,12 +75,12 @@ def _fixed(entries: Sequence[Entry]) -> list[str]:
 
 def first_packet(rig: Rig) -> Measured:
     """Measure from the later of the target's 200 and its first packet to that packet at the caller."""
-    up = rig.count(300, 60)
+    up = rig.count(300, 40)
     seconds = rig.span(10.0, 2.0)
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port) as running:
         load.towards(running.port)
         begin(load, "transfer", up)
-        load.say(1.0)
+        load.say(0.5)
         waited = running.process.waited_seconds()
         # Each of these calls lasts a second; the others talk all the while.
         step = load.calls("transfer", 10.0, seconds, hold=1.0, transfer=True, media=True)
@@ -104,7 +104,7 @@ def first_packet(rig: Rig) -> Measured:
 
 def turns(rig: Rig) -> Measured:
     """Measure the longest turn of the reactor while calls come and go."""
-    seconds = rig.span(60.0 * rig.minutes, 5.0)
+    seconds = rig.span(60.0 * rig.minutes, 3.0)
     rate = rig.rate or 1000.0
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port, "--turns") as running:
         load.towards(running.port)
@@ -118,7 +118,7 @@ def turns(rig: Rig) -> Measured:
 
 def idle(rig: Rig) -> Measured:
     """Measure the same without calls."""
-    seconds = rig.span(60.0, 2.0)
+    seconds = rig.span(60.0, 1.0)
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port, "--turns") as running:
         running.figures()
         time.sleep(seconds)
@@ -168,7 +168,7 @@ ROWS = [
         ),
         aims=(Aim(40, higher=False),),
         rounds=1,
-        seconds=(110, 30),
+        seconds=(110, 14),
     ),
     Row(
         name="marginal",
@@ -177,7 +177,7 @@ ROWS = [
         about="CPU time of one call more; 1 is a cost that doesn't grow",
         contenders=(Contender("project", marginal),),
         aims=(Aim(1.2, higher=False),),
-        seconds=(45, 12),
+        seconds=(45, 8),
         notes=_fixed,
     ),
     Row(
@@ -200,7 +200,7 @@ ROWS = [
         contenders=(Contender("project", turns), Contender("idle", idle)),
         aims=(Aim(20, higher=False),),
         rounds=1,
-        seconds=(665, 12),
+        seconds=(665, 8),
         notes=_paused,
     ),
 ]

@@ -18,12 +18,17 @@ from bench.rows import Rig
 Start = Callable[[Workshop, int, int], AbstractContextManager[Running]]
 #: A step begins anew when what the last one left has had so long to go.
 BETWEEN_SECONDS = 0.3
-#: Callers give up after eight seconds, so that after a step that failed everything is over.
+#: A search begins at this share of what the same contender did the last time.
+START_SHARE = 0.95
 
 
 def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, transfer: bool) -> Measured:
-    """Return the highest rate that somebody sustains. ``key`` is what rounds of the same contender are known by."""
-    seconds = rig.span(2.0, 0.6)
+    """Return the highest rate that somebody sustains. ``key`` is what rounds of the same contender are known by.
+
+    A search begins where the last round ended, or a run before this one (``results.json``), else at ``first_rate``.
+    """
+    seconds = rig.span(1.5, 0.4)
+    between = BETWEEN_SECONDS / 2 if rig.quick else BETWEEN_SECONDS
     # The first steps of a process are slow for reasons of its own (imports, caches, threads): they are for warming.
     with rig.load() as load, start(rig.workshop, rig.cores[0], load.target_port) as running:
         load.towards(running.port)
@@ -31,7 +36,7 @@ def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, 
         spent: list[tuple[float, float, float]] = []
 
         def step(rate: float) -> Step:
-            load.rest(BETWEEN_SECONDS)
+            load.rest(between)
             cpu, waited = running.cpu_seconds(), running.process.waited_seconds()
             done = load.calls(user, rate, seconds, transfer=transfer)
             cpu = running.cpu_seconds() - cpu
@@ -44,9 +49,9 @@ def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, 
             steps = [step(rig.rate) for _ in range(3)]
             rate = rig.rate if all(one.passed for one in steps) else 0.0
         else:
-            rate, steps = search(step, rig.known.get(key, first_rate), 12 if rig.quick else 24)
+            rate, steps = search(step, rig.known.get(key, first_rate), 6 if rig.quick else 20)
     if rate:
-        rig.known[key] = rate * 0.95
+        rig.known[key] = rate * START_SHARE
     at = -1 if rate else min(range(len(steps)), key=lambda one: steps[one].rate)
     last = steps[at]
     return Measured(

@@ -10,7 +10,7 @@ from bench.figures import Aim, Entry, Measured, number
 from bench.processes import Broken, Process
 from bench.rows import Contender, Rig, Row
 
-CALLS = (5000, 20)
+CALLS = (5000, 10)
 SECONDS = 3600.0
 
 
@@ -56,7 +56,7 @@ ROWS = [
             Aim(0, higher=False, figure="left_over", called="timers, sockets, channels left", worst=True),
         ),
         rounds=1,
-        seconds=(700, 5),
+        seconds=(600, 3),
         notes=_notes,
     ),
 ]

@@ -27,9 +27,9 @@ SETUP_RATE = 100.0
 SETTLE_SECONDS = 1.0
 
 
-def talk(load: Load, running: Running, calls: int, seconds: float) -> Measured:
+def talk(load: Load, running: Running, calls: int, seconds: float, settle: float = SETTLE_SECONDS) -> Measured:
     """Let calls that are up talk, and return what one costs, in CPU-ms per call-second."""
-    load.say(SETTLE_SECONDS)
+    load.say(settle)
     cpu, dropped, waited = running.cpu_seconds(), running.process.dropped(), running.process.waited_seconds()
     heard = load.talk(seconds)
     cpu = running.cpu_seconds() - cpu
@@ -70,7 +70,7 @@ def project_relays(calls: tuple[int, int], rig: Rig) -> Measured:
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port, *options) as running:
         load.towards(running.port)
         begin(load, "transfer", count)
-        measured = talk(load, running, count, rig.span(10.0, 2.0))
+        measured = talk(load, running, count, rig.span(10.0, 1.5))
         figures = running.figures()
         load.hang_up()
         return Measured(
@@ -87,7 +87,7 @@ def relays(start: Callable[[Any, int], AbstractContextManager[Any]], calls: tupl
             ports = [int(load.tell(f"leg {call} {side} 0")["port"]) for side in (0, 1)]
             for side, port in enumerate(running.call(call, *ports)):
                 load.tell(f"leg {call} {side} {port}")
-        return talk(load, running, count, rig.span(10.0, 2.0))
+        return talk(load, running, count, rig.span(10.0, 1.5))
 
 
 def _notes(entries: Sequence[Entry]) -> list[str]:
@@ -119,7 +119,7 @@ ROWS = [
             Aim(1.0, higher=False, figure="delay_p99_ms", called="delay p99", unit="ms"),
             Aim(0, higher=False, figure="lost", called="packets lost", worst=True),
         ),
-        seconds=(75, 15),
+        seconds=(75, 11),
         notes=_notes,
     ),
 ]

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import attrs
-
 from telephony.interfaces import Address
 from telephony.sip.flow import WayBack
+from telephony.sip.headers import Via
 from telephony.sip.message import Request
 from telephony.sip.parties import ALLOW, SDP, SUPPORTED
 from telephony.sip.targets import DEFAULT_PORTS
@@ -85,7 +84,7 @@ def note_source(request: Request, source: Address) -> None:
     noted = {**params, "received": source[0]}
     if "rport" in params:
         noted["rport"] = str(source[1])
-    request.replace_via(attrs.evolve(via, params=noted))
+    request.replace_via(Via(via.transport, via.host, via.port, noted))
 
 
 def way_back(request: Request, flow: TransportFlow) -> WayBack:

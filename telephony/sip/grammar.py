@@ -23,8 +23,6 @@ _PARAMETER = re.compile(
 )
 _ITEM = re.compile(rf'((?:[^",<]++|{_QUOTED}|<[^<>]*+>)*+)(,|\Z)', re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-#: What makes the quick way of `parse_parameters` unsafe: quotes, spaces, and what no parameter holds.
-_UNUSUAL = re.compile(r'[\s",<>]')
 _UNWRITABLE = re.compile(r"[\r\n\0]")
 #: What no reader of a text should meet: control characters, and bytes that were not UTF-8.
 _UNREADABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
@@ -37,11 +35,13 @@ def excerpt(text: str) -> str:
 
 def is_token(text: str) -> bool:
     """Tell whether ``text`` is a token (RFC 3261 25.1)."""
-    return _TOKEN.fullmatch(text) is not None
+    return (text.isalnum() and text.isascii()) or _TOKEN.fullmatch(text) is not None
 
 
 def check_writable(text: str) -> str:
     """Return ``text`` if it may become part of a message; raise ValueError for CR, LF, NUL or what has no encoding."""
+    if text.isascii() and text.isprintable():
+        return text  # nearly everything: asked first, it costs less than the search
     if _UNWRITABLE.search(text):
         raise ValueError(f"{excerpt(text)} holds a CR, LF or NUL: it would end the line it is written on")
     if not text.isascii():
@@ -76,8 +76,13 @@ def parse_parameters(text: str) -> Parameters:
     parameters: Parameters = {}
     if not text:
         return parameters
-    usual = text[0] == ";" and not _UNUSUAL.search(text)
-    for name, equals, value in [item.partition("=") for item in text.split(";")] if usual else _parameters(text):
+    # Without quotes, spaces and what no parameter holds there is a quick way.
+    usual = text[0] == ";" and text.isprintable() and not (" " in text or '"' in text or "," in text)
+    if usual and not ("<" in text or ">" in text):
+        parts = [item.partition("=") for item in text[1:].split(";")]
+    else:
+        parts = list(_parameters(text))
+    for name, equals, value in parts:
         if name:
             name = name.lower()
             if name in parameters and parameters[name] != (value if equals else None):

@@ -5,11 +5,15 @@ returns what it says, or raises `RemoteProtocolError` (400).
 
 The values are made for each message and are not frozen, which would double their cost; treat them as if they were, and
 make a new one to change something (`attrs.evolve`, `NameAddr.with_tag`): a message does not notice a changed value.
+
+What stands in front of a Via's parameters is the same in every message of a peer, so what it says is remembered: at
+most `REMEMBERED` such texts of at most `LONGEST` characters, the least used forgotten first. Nothing else is.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 import attrs
@@ -30,6 +34,7 @@ from telephony.sip.grammar import (
 from telephony.sip.uri import Uri, format_host, parse_host, parse_port, parse_uri
 
 __all__ = [
+    "METHODS",
     "CSeq",
     "NameAddr",
     "Via",
@@ -45,6 +50,30 @@ __all__ = [
     "parse_vias",
     "split_list",
 ]
+
+#: The methods there are (RFC 3261 and those that added to it). One that isn't here is no error of anybody's.
+METHODS = frozenset(
+    [
+        "INVITE",
+        "ACK",
+        "BYE",
+        "CANCEL",
+        "OPTIONS",
+        "REGISTER",
+        "PRACK",
+        "UPDATE",
+        "INFO",
+        "REFER",
+        "NOTIFY",
+        "SUBSCRIBE",
+        "MESSAGE",
+        "PUBLISH",
+    ]
+)
+
+#: How much is remembered of Vias: see above.
+REMEMBERED = 4096
+LONGEST = 80
 
 #: Names as we write them; the compact form (RFC 3261 7.3.3 and the registry) behind a slash.
 _NAMES = """
@@ -85,6 +114,8 @@ def canonical_name(name: str) -> str:
 
 
 _SPACE = r"[ \t]*+"
+#: An address as nearly everybody writes it. What doesn't fit is no error: the patterns below decide that.
+_USUAL_ADDR = re.compile(r"""(?:"([^"\\]*+)"[ \t]*+|([^"<>,;]*+))<([^\s<>"]++)>(?:;tag=([A-Za-z0-9\-.!%*_+`'~]++))?+""")
 _NAME_ADDR = re.compile(
     rf'{_SPACE}(?:("(?:[^"\\]++|\\.)*+"){_SPACE}|([^"<>,;]*+))<{_SPACE}([^\s<>"]++){_SPACE}>{_SPACE}(.*+)', re.DOTALL
 )
@@ -92,8 +123,7 @@ _ADDR_SPEC = re.compile(rf'{_SPACE}([^\s<>",;?]++)({_SPACE}(?:;.*+)?+)', re.DOTA
 _VIA = re.compile(
     rf"{_SPACE}([A-Za-z]++){_SPACE}/{_SPACE}([0-9.]++){_SPACE}/{_SPACE}([A-Za-z0-9\-.!%*_+`'~]++)[ \t]++"
     rf"(?:([A-Za-z0-9._\-]++)|\[([0-9A-Fa-f:.]++)\])"
-    rf"(?:{_SPACE}:{_SPACE}([0-9]{{1,5}}))?+{_SPACE}(;.*+)?",
-    re.DOTALL,
+    rf"(?:{_SPACE}:{_SPACE}([0-9]{{1,5}}))?+{_SPACE}"
 )
 _DELAY = re.compile(r"\s*([0-9]{1,9})(?:\s*[;(].*)?\s*$")
 _CSEQ = re.compile(r"[ \t]*+([0-9]{1,32})[ \t]++([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+")
@@ -137,10 +167,17 @@ class NameAddr:
 
 def parse_name_addr(text: str) -> NameAddr:
     """Parse one address, with or without angle brackets."""
+    found = _USUAL_ADDR.fullmatch(text)
+    if found is not None:
+        quoted, plain, uri, tag = found.groups()
+        display = quoted if quoted is not None else plain.strip(" \t") or None
+        if display is not None and not display.isprintable():
+            display = readable(display)
+        return NameAddr(display, uri, {} if tag is None else {"tag": tag})
     found = _NAME_ADDR.fullmatch(text)
     if found is not None:
         quoted, plain, uri, params = found.groups()
-        display: str | None = None
+        display = None
         if quoted is not None:
             display = readable(unquote(quoted))
         elif plain:
@@ -197,18 +234,24 @@ class Via:
 
 def parse_via(text: str) -> Via:
     """Parse one Via value. Any version of SIP passes: the request line's version decides."""
-    found = _VIA.fullmatch(text)
-    if found is None:
-        raise RemoteProtocolError(f"{excerpt(text)} is no Via")
-    protocol, _, transport, name, literal, port, params = found.groups()
-    if protocol != "SIP" and protocol.upper() != "SIP":
+    sent_by, semicolon, _ = text.partition(";")
+    hop = _hop(sent_by) if len(sent_by) <= LONGEST else _hop.__wrapped__(sent_by)
+    if hop is None:
         raise RemoteProtocolError(f"{excerpt(text)} is no Via of SIP")
-    return Via(
-        transport.upper(),
-        name if literal is None else parse_host(None, literal),
-        None if port is None else parse_port(port),
-        parse_parameters(params) if params else {},
-    )
+    transport, host, port = hop
+    return Via(transport, host, port, parse_parameters(text[len(sent_by) :]) if semicolon else {})
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _hop(sent_by: str) -> tuple[str, str, int | None] | None:
+    """Return the transport, host and port that a Via begins with; None where it is none."""
+    found = _VIA.fullmatch(sent_by)
+    if found is None:
+        return None
+    protocol, _, transport, name, literal, port = found.groups()
+    if protocol.upper() != "SIP":
+        return None
+    return transport.upper(), parse_host(name, literal), parse_port(port)
 
 
 def parse_vias(text: str) -> list[Via]:
@@ -228,6 +271,9 @@ class CSeq(NamedTuple):
 
 def parse_cseq(text: str) -> CSeq:
     """Parse a CSeq value; its number is below 2**31 (RFC 3261 8.1.1.5)."""
+    digits, _, method = text.partition(" ")
+    if method in METHODS and digits.isdigit() and digits.isascii() and len(digits) < 10:
+        return CSeq(int(digits), method)
     found = _CSEQ.fullmatch(text)
     if found is None:
         raise RemoteProtocolError(f"{excerpt(text)} is no CSeq")
@@ -239,7 +285,7 @@ def parse_cseq(text: str) -> CSeq:
 
 def parse_number(text: str, limit: int) -> int:
     """Parse a decimal number from 0 to ``limit``."""
-    if _NUMBER.fullmatch(text) is None:
+    if not (text.isdigit() and text.isascii() and len(text) < 10) and _NUMBER.fullmatch(text) is None:
         raise RemoteProtocolError(f"{excerpt(text)} is no number")
     number = int(text)
     if number > limit:

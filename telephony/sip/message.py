@@ -4,7 +4,9 @@ Owns: what a message holds, what any message must hold before we act on it (`Req
 answers a request (`respond`). Must not know transactions, dialogs or what the body says.
 
 A message keeps its header fields as text. A typed value is parsed when it is first read, remembered, and forgotten when
-a field is changed. Text that came from a peer is kept as it came, undecodable bytes included (``surrogateescape``).
+a field is changed. The five that every message is checked for have a place of their own for that, since they are read
+again and again. Text that came from a peer is kept as it came, undecodable bytes included (``surrogateescape``), and a
+response has the request's own.
 """
 
 from __future__ import annotations
@@ -112,6 +114,15 @@ _CLASSES = {1: "Progress", 2: "OK", 3: "Redirection", 4: "Request Failure", 5: "
 #: Spaces and control characters: what would break a start line.
 _NOT_IN_URI = re.compile(r"[\x00-\x20\x7f]")
 
+#: What a field begins with on the wire, by its key.
+_WRITTEN = {key: f"{name}: " for key, name in CANONICAL.items()}
+#: Where a message keeps the typed value of the fields that have a place of their own.
+_PLACES = {"via": "_via", "from": "_from", "to": "_to", "call-id": "_call_id", "cseq": "_cseq"}
+#: What a response has of its request, whatever its status (RFC 3261 8.2.6.2).
+_ECHOED = tuple(_PLACES)
+#: Numbers as everybody writes them.
+_SMALL_NUMBERS = {str(number): number for number in range(256)}
+
 #: The header fields of a message by key, in the order they will be written: the one value, or a tuple of them. Text and
 #: tuples of it only, so that the garbage collector has little to walk through however many messages are alive.
 Fields = dict[str, str | tuple[str, ...]]
@@ -141,13 +152,24 @@ class Message:
     raise it also for a field that is missing, and for a second one of those that may be there only once.
     """
 
-    __slots__ = ("_fields", "_spelled", "_typed", "body", "version")
+    __slots__ = ("_call_id", "_cseq", "_fields", "_from", "_spelled", "_to", "_typed", "_via", "body", "version")
 
     def __init__(self, body: bytes = b"", version: str = VERSION) -> None:
-        self._fields: Fields = {}
+        self._fill({}, body, version)
+
+    def _fill(self, fields: Fields, body: bytes, version: str) -> None:
+        """Give a new message what it holds, unchecked."""
+        self._fields = fields
         #: How names that we don't know were written; None as long as there are none.
         self._spelled: dict[str, str] | None = None
-        self._typed: dict[str, Any] = {}
+        #: The topmost Via, From and so on, once they have been read.
+        self._via: Via | None = None
+        self._from: NameAddr | None = None
+        self._to: NameAddr | None = None
+        self._call_id: str | None = None
+        self._cseq: CSeq | None = None
+        #: The typed values of other fields by key, once one has been read.
+        self._typed: dict[str, Any] | None = None
         self.body = body
         self.version = version
 
@@ -221,7 +243,7 @@ class Message:
         replaced = (check_writable(str(via)), *split_list(values[0])[1:], *values[1:])
         self._forget("via")
         self._fields["via"] = replaced[0] if len(replaced) == 1 else replaced
-        self._typed["topmost"] = via
+        self._via = via
 
     def _checked(self, name: str, value: str) -> tuple[str, str]:
         """Return the key and the text for a field about to be written, and forget its typed value."""
@@ -236,9 +258,10 @@ class Message:
 
     def _forget(self, key: str) -> None:
         """Forget what was parsed from the fields of ``key``."""
-        self._typed.pop(key, None)
-        if key == "via":
-            self._typed.pop("topmost", None)
+        if key in _PLACES:
+            setattr(self, _PLACES[key], None)
+        if self._typed is not None:
+            self._typed.pop(key, None)
 
     def _spell(self, key: str, name: str) -> None:
         """Remember how a name we don't know is written."""
@@ -250,36 +273,28 @@ class Message:
     # Fields that mean something
 
     def _single(self, key: str, parse: Callable[[str], T]) -> T:
-        """Return the typed value of a field that must be there exactly once."""
-        try:
-            value: T = self._typed[key]
-        except KeyError:
-            pass
-        else:
-            return value
+        """Parse the value of a field that must be there exactly once."""
         text = self._fields.get(key)
         if type(text) is not str:
             what = "missing" if text is None else "there more than once"
             raise RemoteProtocolError(f"{CANONICAL[key]} is {what}")
         try:
-            value = self._typed[key] = parse(text)
+            return parse(text)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{CANONICAL[key]}: {error}", error.status) from None
-        return value
 
     def _listed(self, key: str, parse: Callable[[str], T]) -> list[T]:
         """Return the typed values of a field that may be there any number of times."""
-        try:
-            values: list[T] = self._typed[key]
-        except KeyError:
-            pass
-        else:
-            return values
         text = self._fields.get(key)
+        if text is None:
+            return []
+        if self._typed is None:
+            self._typed = {}
+        values: list[T] | None = self._typed.get(key)
+        if values is not None:
+            return values
         try:
-            if text is None:
-                values = []
-            elif type(text) is str:
+            if type(text) is str:
                 values = [parse(item) for item in split_list(text)]
             else:
                 values = [parse(item) for one in text for item in split_list(one)]
@@ -291,19 +306,18 @@ class Message:
     @property
     def via(self) -> Via:
         """The topmost Via; the others are not looked at."""
-        via: Via | None = self._typed.get("topmost")
-        if via is not None:
-            return via
-        text = self._fields.get("via")
-        if type(text) is tuple:
-            text = text[0]
-        try:
-            items = split_list(text) if type(text) is str else []
-            if not items:
-                raise RemoteProtocolError("missing")
-            via = self._typed["topmost"] = parse_via(items[0])
-        except RemoteProtocolError as error:
-            raise RemoteProtocolError(f"Via: {error}", error.status) from None
+        via = self._via
+        if via is None:
+            text = self._fields.get("via") or ""
+            if type(text) is not str:
+                text = text[0]
+            try:
+                items = split_list(text) if "," in text else [text]
+                if not items or not items[0]:
+                    raise RemoteProtocolError("missing")
+                via = self._via = parse_via(items[0])
+            except RemoteProtocolError as error:
+                raise RemoteProtocolError(f"Via: {error}", error.status) from None
         return via
 
     @property
@@ -314,27 +328,43 @@ class Message:
     @property
     def from_(self) -> NameAddr:
         """From, with the tag of the side that sent the request."""
-        return self._single("from", parse_name_addr)
+        value = self._from
+        if value is None:
+            value = self._from = self._single("from", parse_name_addr)
+        return value
 
     @property
     def to(self) -> NameAddr:
         """To, with the tag of the side that answers, once there is one."""
-        return self._single("to", parse_name_addr)
+        value = self._to
+        if value is None:
+            value = self._to = self._single("to", parse_name_addr)
+        return value
 
     @property
     def call_id(self) -> str:
         """Call-ID."""
-        return self._single("call-id", _parse_call_id)
+        value = self._call_id
+        if value is None:
+            value = self._call_id = self._single("call-id", _parse_call_id)
+        return value
 
     @property
     def cseq(self) -> CSeq:
         """CSeq."""
-        return self._single("cseq", parse_cseq)
+        value = self._cseq
+        if value is None:
+            value = self._cseq = self._single("cseq", parse_cseq)
+        return value
 
     @property
     def max_forwards(self) -> int | None:
         """Max-Forwards; None where there is none, which RFC 2543 allowed."""
-        return self._single("max-forwards", _parse_max_forwards) if "max-forwards" in self._fields else None
+        text = self._fields.get("max-forwards")
+        if text is None:
+            return None
+        number = _SMALL_NUMBERS.get(text) if type(text) is str else None
+        return self._single("max-forwards", _parse_max_forwards) if number is None else number
 
     @property
     def contacts(self) -> list[NameAddr]:
@@ -399,17 +429,16 @@ class Message:
     def to_bytes(self) -> bytes:
         """Return the message as it goes on the wire. Content-Length is written here, whatever the fields say."""
         lines = [self.start_line]
-        spelled = self._spelled
         for key, value in self._fields.items():
-            if key == "content-length":
+            start = _WRITTEN.get(key)
+            if start is None:
+                start = f"{self._spelled.get(key, key) if self._spelled else key}: "
+            elif key == "content-length":
                 continue
-            name = CANONICAL.get(key)
-            if name is None:
-                name = spelled.get(key, key) if spelled else key
             if type(value) is str:
-                lines.append(f"{name}: {value}")
+                lines.append(start + value)
             else:
-                lines.extend([f"{name}: {one}" for one in value])
+                lines.extend([start + one for one in value])
         lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
 
@@ -417,7 +446,6 @@ class Message:
         """Give ``other`` what this message holds."""
         other._fields = self._fields.copy()
         other._spelled = None if self._spelled is None else self._spelled.copy()
-        other._typed = {}
         other.body = self.body
         other.version = self.version
         return other
@@ -429,7 +457,7 @@ class Message:
 class Request(Message):
     """A request. ``method`` is a token, case kept; ``uri`` the Request-URI as text."""
 
-    __slots__ = ("_uri", "method")
+    __slots__ = ("_parsed_uri", "_uri", "method")
 
     def __init__(self, method: str, uri: str, body: bytes = b"", version: str = VERSION) -> None:
         super().__init__(body, version)
@@ -442,13 +470,10 @@ class Request(Message):
     def unchecked(cls, method: str, uri: str, version: str) -> Request:
         """Make a request of text that came from a peer, without a look at it: the parser has had one."""
         request = cls.__new__(cls)
-        request._fields = {}
-        request._spelled = None
-        request._typed = {}
-        request.body = b""
-        request.version = version
+        request._fill({}, b"", version)
         request.method = method
         request._uri = uri
+        request._parsed_uri = None
         return request
 
     @property
@@ -461,15 +486,15 @@ class Request(Message):
         if not uri or _NOT_IN_URI.search(uri):
             raise ValueError(f"{uri!r} is no Request-URI: it is empty, or holds a space or a control character")
         self._uri = check_writable(uri)
-        self._typed.pop("uri", None)
+        self._parsed_uri: Uri | None = None
 
     @property
     def parsed_uri(self) -> Uri:
         """The Request-URI taken apart. Raises `RemoteProtocolError` (400)."""
-        parsed: Uri | None = self._typed.get("uri")
+        parsed = self._parsed_uri
         if parsed is None:
             try:
-                parsed = self._typed["uri"] = parse_uri(self._uri)
+                parsed = self._parsed_uri = parse_uri(self._uri)
             except RemoteProtocolError as error:
                 raise RemoteProtocolError(f"Request-URI: {error}", error.status) from None
         return parsed
@@ -504,11 +529,11 @@ class Response(Message):
     __slots__ = ("reason", "status")
 
     def __init__(self, status: int, reason: str | None = None, body: bytes = b"", version: str = VERSION) -> None:
-        super().__init__(body, version)
         if not 100 <= status <= 699:
             raise ValueError(f"{status} is no status: it must be 100 to 699")
         self.status = status
-        self.reason = check_writable(reason_phrase(status) if reason is None else reason)
+        self.reason = reason_phrase(status) if reason is None else check_writable(reason)
+        self._fill({}, body, version)
 
     @property
     def start_line(self) -> str:
@@ -537,12 +562,10 @@ def respond(request: Request, status: int, reason: str | None = None, to_tag: st
     unless it has a tag, or the status is 100. Works for requests that `Request.check` refuses: what is missing stays
     missing, and a To that can't be parsed is copied as it is.
     """
+    source = request._fields
+    fields: Fields = {key: source[key] for key in _ECHOED if key in source}
     response = Response(status, reason)
-    source, fields = request._fields, response._fields
-    for key in ("via", "from", "to", "call-id", "cseq"):
-        value = source.get(key)
-        if value is not None:
-            fields[key] = value
+    response._fields = fields
     if status == 100:
         stamp = source.get("timestamp")
         if stamp is not None:

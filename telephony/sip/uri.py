@@ -2,12 +2,18 @@
 
 Owns: taking a URI apart, writing it, and comparing two. Escapes are kept as written, so that a URI goes out as it came
 in. Must not know which URIs we serve: an unknown scheme is an `OtherUri`, and whoever handles the request says 416.
+
+What is neither a person's nor has parameters, as our own Contact, comes in every request of a dialog, and what it says
+is remembered: at most `REMEMBERED` such URIs of at most `LONGEST` characters, the least used forgotten first.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import quote, unquote
 
 import attrs
@@ -15,10 +21,12 @@ import attrs
 from telephony.errors import RemoteProtocolError
 from telephony.sip.grammar import Parameters, excerpt
 
+#: How much is remembered of URIs: see above.
+REMEMBERED = 1024
+LONGEST = 80
+
 _SIP = re.compile(
-    r'([^\s\x00-\x1f\x7f:@<>"]++)(?::([^\s\x00-\x1f\x7f@<>"]*+))?@'  # user and password
-)
-_HOST = re.compile(
+    r'(?:([^\s\x00-\x1f\x7f:@<>"]++)(?::([^\s\x00-\x1f\x7f@<>"]*+))?@)?+'  # user and password
     r"(?:([A-Za-z0-9._\-]++)|\[([0-9A-Fa-f:.]++)\])"  # a name or an IPv4 address, or an IPv6 address
     r"(?::([0-9]{1,5}))?"
     r'((?:;[^\s\x00-\x1f\x7f;?@<>"]*+)*+)'
@@ -80,7 +88,7 @@ def _parse_parameters(text: str) -> Parameters:
     return parameters
 
 
-def _format_parameters(parameters: Parameters) -> str:
+def _format_parameters(parameters: Mapping[str, str | None]) -> str:
     """Write ``parameters`` behind a URI."""
     text = ""
     for name, value in parameters.items():
@@ -100,6 +108,10 @@ def _folded(text: str | None) -> str | None:
     return text if text is None else (_plain(text) or "").lower()
 
 
+#: For a URI without parameters. Shared, and so it can't be changed.
+_NONE: Mapping[str, str | None] = MappingProxyType({})
+
+
 @attrs.frozen(weakref_slot=False)
 class SipUri:
     """A SIP or SIPS URI (RFC 3261 19.1.1).
@@ -114,7 +126,7 @@ class SipUri:
     password: str | None
     host: str
     port: int | None = None
-    params: Parameters = attrs.field(factory=dict)
+    params: Mapping[str, str | None] = _NONE
     headers: str = ""
 
     @property
@@ -195,26 +207,26 @@ Uri = SipUri | TelUri | OtherUri
 
 def parse_uri(text: str) -> Uri:
     """Take a URI apart. Raises `RemoteProtocolError` (400) for text that is none."""
+    if len(text) <= LONGEST and "@" not in text and ";" not in text:
+        return _remembered(text)
+    return _parse(text)
+
+
+def _parse(text: str) -> Uri:
     scheme, colon, rest = text.partition(":")
     scheme = scheme.lower()
     if colon and (scheme == "sip" or scheme == "sips"):
-        start = 0
-        user = password = None
-        found = _SIP.match(rest)
-        if found is not None:
-            user, password = found.groups()
-            start = found.end()
-        found = _HOST.fullmatch(rest, start)
+        found = _SIP.fullmatch(rest)
         if found is None:
             raise RemoteProtocolError(f"{excerpt(text)} is no SIP URI")
-        name, literal, port, params, headers = found.groups()
+        user, password, name, literal, port, params, headers = found.groups()
         return SipUri(
             scheme,
             user,
             password,
             name if literal is None else parse_host(None, literal),
             None if port is None else parse_port(port),
-            _parse_parameters(params) if params else {},
+            _parse_parameters(params) if params else _NONE,
             headers or "",
         )
     found = _SCHEME.fullmatch(text)
@@ -226,3 +238,6 @@ def parse_uri(text: str) -> Uri:
             raise RemoteProtocolError(f"{excerpt(text)} is no tel URI")
         return TelUri(number[1], _parse_parameters(number[2]))
     return OtherUri(scheme, rest)
+
+
+_remembered = lru_cache(maxsize=REMEMBERED)(_parse)

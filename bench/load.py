@@ -75,13 +75,22 @@ class Load:
         self.tell(f"server {port}")
 
     def calls(
-        self, user: str, rate: float, seconds: float, *, hold: float = 0.1, transfer: bool = False, media: bool = False
+        self,
+        user: str,
+        rate: float,
+        seconds: float,
+        *,
+        hold: float = 0.1,
+        transfer: bool = False,
+        media: bool = False,
+        patience: float = 8.0,
     ) -> Step:
-        """Place calls for so long, each held for ``hold`` seconds; returns when all are over."""
-        line = (
-            f"run rate={rate:.3f} seconds={seconds:.3f} hold={hold} transfer={transfer:d} media={media:d} user={user}"
-        )
-        return step_of(rate, self.tell(line))
+        """Place calls for so long, each held for ``hold`` seconds; returns when all are over.
+
+        A caller that gets no answer gives up after ``patience`` seconds.
+        """
+        line = f"run rate={rate:.3f} seconds={seconds:.3f} hold={hold} transfer={transfer:d} media={media:d}"
+        return step_of(rate, self.tell(f"{line} patience={patience} user={user}"))
 
     def dial(self, user: str, count: int, rate: float, *, transfer: bool = True, media: bool = True) -> dict[str, Any]:
         """Place ``count`` calls that stay; returns when each is up or has failed."""

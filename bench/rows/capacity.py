@@ -18,6 +18,8 @@ from bench.rows import Rig
 Start = Callable[[Workshop, int, int], AbstractContextManager[Running]]
 #: A step begins anew when what the last one left has had so long to go.
 BETWEEN_SECONDS = 0.3
+#: A step in which a caller has to wait so long has failed already (T1 has passed twice), and need not take longer.
+PATIENCE = 2.0
 #: A search begins at this share of what the same contender did the last time.
 START_SHARE = 0.95
 
@@ -27,7 +29,7 @@ def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, 
 
     A search begins where the last round ended, or a run before this one (``results.json``), else at ``first_rate``.
     """
-    seconds = rig.span(1.5, 0.4)
+    seconds = rig.span(1.5, 0.5)
     between = BETWEEN_SECONDS / 2 if rig.quick else BETWEEN_SECONDS
     # The first steps of a process are slow for reasons of its own (imports, caches, threads): they are for warming.
     with rig.load() as load, start(rig.workshop, rig.cores[0], load.target_port) as running:
@@ -38,7 +40,7 @@ def capacity(rig: Rig, key: str, start: Start, user: str, first_rate: float, *, 
         def step(rate: float) -> Step:
             load.rest(between)
             cpu, waited = running.cpu_seconds(), running.process.waited_seconds()
-            done = load.calls(user, rate, seconds, transfer=transfer)
+            done = load.calls(user, rate, seconds, transfer=transfer, patience=PATIENCE)
             cpu = running.cpu_seconds() - cpu
             waited = running.process.waited_seconds() - waited
             spent.append((cpu / max(1, done.completed), cpu / max(0.01, done.figures["seconds"]), waited))

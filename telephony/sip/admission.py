@@ -123,7 +123,9 @@ class Admission(Generic[T]):
         self._turn = None
         # Since the last turn's end somebody has waited: this is what everything else took.
         others = self._clock.seconds() - self._ended
-        self._work(0.0 if self._more or others > FULL else max(0.0, SLICE - others / 4))
+        # It counts once: were there more to be read, it would have been looked at between two turns.
+        more, self._more = self._more, False
+        self._work(0.0 if more or others > FULL else max(0.0, SLICE - others / 4))
 
     def _work(self, budget: float) -> None:
         waiting = self._waiting

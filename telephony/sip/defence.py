@@ -8,7 +8,7 @@ A *source* is an IPv4 address, or the /64 of an IPv6 one, which is what one subs
 
 - *friends*: who has shown a password, and whom we have called and who answered. They may send ten times as much as
   strangers and are never banned: over UDP anybody could write their address on a datagram. Trunks send as much as they
-  like.
+  like, and get every answer.
 - *strangers*: everybody else. Each refusal of what a stranger sends counts as an offence, by `OFFENCES`; too many of
   them in a minute, or the name of a tool that only scanners use, and nothing of it is read for a while.
 
@@ -210,6 +210,9 @@ class Defence:
         if key is None:
             return True
         now = self._clock.seconds()
+        until, trunk = self._friends.get(key, NOBODY)
+        if trunk and until > now:
+            return True  # who brings many calls must be told of each that isn't taken, or it repeats them all
         if self._source(key, now).refusals.take(now, self._cost(key, now)) and (
             self._is_friend(key, now) or self._answers.take(now)
         ):

@@ -21,7 +21,7 @@ _TAG = re.compile(rb";[ \t]*[Tt][Aa][Gg][ \t]*=")
 #: A Via by itself, as almost everybody writes it.
 _VIA = re.compile(
     rb"[Vv](?:[Ii][Aa])?[ \t]*:[ \t]*SIP/2\.0/[A-Za-z]+[ \t]+"
-    rb"([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?((?:;[^,\"]*)?)"
+    rb"([A-Za-z0-9.-]+)(?::([0-9]{1,5}))?((?:[ \t]*;[^,\"]*)?)"
 )
 _BRANCH = re.compile(rb";[ \t]*(?i:branch)[ \t]*=[ \t]*(z9hG4bK[^;\s]+)")
 _RECEIVED = re.compile(rb";[ \t]*received[ \t]*=", re.IGNORECASE)

@@ -66,7 +66,7 @@ def proxy(workshop: Workshop, core: int, target_port: int) -> Iterator[Running]:
     file.write_text(_CONFIGURATION.format(address=LOOPBACK, port=port, target=target_port))
     program = find("kamailio")
     assert program is not None
-    # 64 MiB for what its processes share, 8 for each.
+    # MiB for what its processes share and for each; it keeps transactions for five seconds after their end.
     command = [
         program,
         "-DD",
@@ -76,9 +76,9 @@ def proxy(workshop: Workshop, core: int, target_port: int) -> Iterator[Running]:
         "-P",
         f"{directory}/pid",
         "-m",
-        "64",
+        "1024",
         "-M",
-        "8",
+        "16",
         "-Y",
         str(directory),
     ]

@@ -78,15 +78,13 @@ class SignallingPort(DatagramPort, Protocol):
         """Whether ``drained`` will be called after what is being received."""
 
 
-#: Asked first about a datagram that lies in a `MediaPort.packet`: its size and the time. False: it is not wanted.
-ShortWay = Callable[[int, float], bool]
+#: Asked first about a datagram: the place where it lies, its size, and the time. It may write over it, and `post` it.
+#: False: it is not wanted.
+ShortWay = Callable[[memoryview, int, float], bool]
 
 
 class MediaPort(DatagramPort, Protocol):
     """A bound UDP port for the packets of one peer, of which there are fifty a second: nothing is made for each."""
-
-    def packet(self, size: int) -> memoryview:
-        """Return the first ``size`` bytes of the place where a short way finds a datagram; all ports share it."""
 
     def aim(self, target: Address | None) -> None:
         """Let `write` send there from now on (None: nowhere)."""
@@ -97,6 +95,12 @@ class MediaPort(DatagramPort, Protocol):
 
     def unsent(self) -> None:
         """Count a packet that `write` could not send."""
+
+    def post(self, packet: memoryview | bytearray) -> None:
+        """Send one datagram to where it is aimed before this turn is over, behind those posted before it.
+
+        For short ways; never raises. Those of a turn go out one right behind the other.
+        """
 
     def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
         """Ask ``short`` first about each datagram that comes from ``peer``; None ends that.

@@ -39,23 +39,16 @@ BUSY = 2500
 CALM = 1500
 #: Over how many wakes that is judged.
 _JUDGED = 128
-#: How many sockets are served before the reactor looks at its others.
-_MOST_READY = 256
+#: How many sockets are served before the reactor looks at its others, and how many packets lie side by side until they
+#: are sent on together. To send to somebody who sleeps costs twice what it costs to send to somebody who was just woken
+#: by the packet before: measured, 12 and 5 us on loopback.
+_MOST_READY = 64
 #: How many datagrams of a socket are thrown away at once (`MediaSocket.drain`).
 _MOST_DRAINED = 128
 #: After how many packets of a short way in a row a socket is connected: two system calls that must pay.
 _STEADY = 32
 #: The longest datagram that is read whole. Nothing in RTP comes near it.
-_MOST_BYTES = 4096
-
-_BUFFER = bytearray(_MOST_BYTES)
-_VIEW = memoryview(_BUFFER)
-
-
-@cache
-def _part(size: int) -> memoryview:
-    """Return the first ``size`` bytes of the buffer that all ports of this process share."""
-    return _VIEW[:size]
+_MOST_BYTES = 2048
 
 
 @implementer(IReadDescriptor)
@@ -109,10 +102,6 @@ class MediaSocket:
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    def packet(self, size: int) -> memoryview:
-        """Return the first ``size`` bytes of the buffer in which a short way finds a packet."""
-        return _part(size)
-
     def aim(self, target: Address | None) -> None:
         """Let `write` send there from now on; None: nowhere."""
         if target != self._target:
@@ -131,6 +120,10 @@ class MediaSocket:
     def unsent(self) -> None:
         """Count a packet that `write` could not send."""
         self._send_errors += 1
+
+    def post(self, packet: memoryview | bytearray) -> None:
+        """Send one datagram to where it is aimed before this turn is over."""
+        self._reader.posted.append((self, packet))
 
     def send(self, data: bytes | bytearray | memoryview, destination: Address) -> None:
         """Send one datagram; what the system refuses is counted and lost."""
@@ -153,13 +146,13 @@ class MediaSocket:
         self._peer = peer
         self._steady = _STEADY if alone and short is not None else -1
 
-    def _read_any(self, now: float) -> None:
-        """Read one datagram of whoever has sent it."""
+    def _read_any(self, place: memoryview, now: float) -> None:
+        """Read one datagram of whoever has sent it, to ``place``."""
         sock = self._socket
         if sock is None:  # closed since it was found ready
             return
         try:
-            size, source = sock.recvfrom_into(_BUFFER)
+            size, source = sock.recvfrom_into(place)
         except BlockingIOError:
             return
         except OSError:
@@ -167,16 +160,17 @@ class MediaSocket:
             self._receive_errors += 1
             return
         source = source[:2]
-        if self._short is not None and source == self._peer and self._short(size, now):
+        if self._short is not None and source == self._peer and self._short(place, size, now):
             if self._steady > 0:
                 self._steady -= 1
                 if not self._steady:
                     self._connect()
             return
-        self._deliver(size, source)
+        self._deliver(place[:size], source)
 
-    def _deliver(self, size: int, source: Address) -> None:
-        self.received(bytes(_VIEW[:size]), source)
+    def _deliver(self, packet: memoryview, source: Address) -> None:
+        self._reader.flush()  # whatever comes of it goes behind what came before
+        self.received(packet.tobytes(), source)
 
     def drain(self) -> bool:
         """Throw away what has come and was not read yet; False when there is no end of it, or it is closed."""
@@ -221,13 +215,13 @@ class MediaSocket:
         if self._socket is not None:
             _disconnect(self._socket.fileno())
 
-    def _read_up(self, now: float) -> None:
+    def _read_up(self, place: memoryview, now: float) -> None:
         """Read what came before the connection, and then go over to `_read_peer`."""
         for _ in range(_MOST_DRAINED):
             if self._socket is None or not self._connected:
                 return
             try:
-                size, source = self._socket.recvfrom_into(_BUFFER)
+                size, source = self._socket.recvfrom_into(place)
             except BlockingIOError:
                 self.read = self._read_peer
                 return
@@ -235,21 +229,22 @@ class MediaSocket:
                 self._receive_errors += 1
                 continue
             source = source[:2]
-            if self._short is None or source != self._peer or not self._short(size, now):
-                self._deliver(size, source)
+            if self._short is None or source != self._peer or not self._short(place, size, now):
+                self._deliver(place[:size], source)
+            self._reader.flush()  # there is but one place for all of them
 
-    def _read_peer(self, now: float) -> None:
-        """Read one datagram of the peer."""
+    def _read_peer(self, place: memoryview, now: float) -> None:
+        """Read one datagram of the peer, to ``place``."""
         assert self._socket is not None and self._short is not None
         try:
-            size = self._socket.recv_into(_BUFFER)
+            size = self._socket.recv_into(place)
         except BlockingIOError:
             return
         except OSError:
             self._receive_errors += 1
             return
-        if not self._short(size, now):
-            self._deliver(size, self._peer)
+        if not self._short(place, size, now):
+            self._deliver(place[:size], self._peer)
 
     # -- the reactor's side --------------------------------------------------------------------------------------
 
@@ -282,7 +277,7 @@ class MediaSocket:
             self.write = _write_nothing
 
 
-def _read_nothing(now: float) -> None:
+def _read_nothing(place: memoryview, now: float) -> None:
     """Read from a port that was closed after it had been found ready."""
 
 
@@ -304,6 +299,9 @@ class MediaReader:
         self._paced = False
         self._wakes = self._packets = 0
         self._since = 0.0
+        self._places: list[memoryview] = []
+        #: What goes out before the turn is over, and by which port.
+        self.posted: list[tuple[MediaSocket, memoryview | bytearray]] = []
 
     @property
     def paced(self) -> bool:
@@ -312,6 +310,8 @@ class MediaReader:
 
     def add(self, port: MediaSocket) -> None:
         """Read a port from now on."""
+        if not self._places:
+            self._places = [memoryview(bytearray(_MOST_BYTES)) for _ in range(_MOST_READY)]
         if not hasattr(select, "epoll"):
             self._reactor.addReader(port)
             return
@@ -346,9 +346,20 @@ class MediaReader:
     def serve(self, port: MediaSocket, now: float) -> None:
         """Read one datagram of a port that the reactor holds itself."""
         try:
-            port.read(now)
+            port.read(self._places[0], now)
         except Exception:
             _log.failure("Unhandled fault at {port}", port=port.logPrefix())
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was posted."""
+        posted = self.posted
+        for port, packet in posted:
+            try:
+                port.write(packet)
+            except OSError:
+                port.unsent()  # a full buffer, or nobody there: to UDP it is a lost packet
+        posted.clear()
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -357,14 +368,16 @@ class MediaReader:
         ports = self._ports
         now = self.seconds()
         ready = self._epoll.poll(0, _MOST_READY)
-        for number, _ in ready:
+        for place, (number, _) in zip(self._places, ready, strict=False):
             port = ports.get(number)
             if port is not None:  # not closed by what came before it
                 try:
-                    port.read(now)
+                    port.read(place, now)
                 except Exception:
                     # Nothing above may raise; should it, one datagram is lost and the port lives on.
                     _log.failure("Unhandled fault at {port}", port=port.logPrefix())
+        if self.posted:
+            self.flush()
         self._packets += len(ready)
         self._wakes += 1
         if self._wakes == _JUDGED:

@@ -103,10 +103,6 @@ class _GuardedMediaPort(_GuardedPort):
         super().__init__(guard, port)
         self._media = port
 
-    def packet(self, size: int) -> memoryview:
-        """Return where a short way finds a datagram."""
-        return self._media.packet(size)
-
     def aim(self, target: Address | None) -> None:
         """Let `write` send there from now on, if it is the peer."""
         self._media.aim(target if target is None or self._guard.lets(target[0]) else None)
@@ -119,6 +115,10 @@ class _GuardedMediaPort(_GuardedPort):
     def unsent(self) -> None:
         """Count a packet that could not be sent."""
         self._media.unsent()
+
+    def post(self, packet: memoryview | bytearray) -> None:
+        """Send one datagram to where it is aimed before this turn is over."""
+        self._media.post(packet)
 
     def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
         """Ask ``short`` first about what comes from ``peer``."""

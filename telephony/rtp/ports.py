@@ -49,15 +49,14 @@ class _ClosedPort:
 
     write = staticmethod(_dropped_packet)
 
-    def packet(self, size: int) -> memoryview:
-        """Return a place where nothing comes."""
-        return memoryview(bytearray(size))
-
     def aim(self, target: Address | None) -> None:
         """Send nothing there either."""
 
     def unsent(self) -> None:
         """Count nothing."""
+
+    def post(self, packet: memoryview | bytearray) -> None:
+        """Send nothing."""
 
     def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
         """Receive nothing, by whatever way."""

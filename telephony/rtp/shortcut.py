@@ -60,8 +60,7 @@ class Shortcut:
         "_frame_seconds",
         "_last",
         "_looked",
-        "_packet",
-        "_port",
+        "_post",
         "_shift",
         "_size",
         "_source_ssrc",
@@ -95,11 +94,10 @@ class Shortcut:
         self.source: Source | None = source
         self.target = target
         self.samples = samples
-        self._port = port
+        self._post = port.post
         self._source_ssrc, self._ssrc = ssrcs
         self._table = table
         self._size = HEADER_SIZE + samples
-        self._packet = port.packet(self._size)
         self._frame_seconds = samples / _RATE
         self._step = _ONE + samples
         came, went = words
@@ -115,32 +113,33 @@ class Shortcut:
         """Whether a packet can be taken at all before a number goes over its bits."""
         return self._last >= self._expected
 
-    def take(self, size: int, now: float) -> bool:
-        """Send the packet of ``size`` bytes in the ports' buffer on, if it is the next one; False: it is not."""
-        packet: memoryview | bytearray = self._packet
-        came, ssrc = _unpack(packet)
-        if came != self._expected or size != self._size or ssrc != self._source_ssrc:
+    def take(self, place: memoryview, size: int, now: float) -> bool:
+        """Send the packet of ``size`` bytes that lies at ``place`` on, if it is the next one; False: it is not."""
+        if size != self._size:
+            return False
+        came, ssrc = _unpack(place)
+        if came != self._expected or ssrc != self._source_ssrc:
             return False
         self._expected = came + self._step
         off = now - self.at - self._frame_seconds
         self.at = now
         self.jitter += ((off if off >= 0.0 else -off) - self.jitter) * 0.0625
+        packet: memoryview | bytearray = place[:size]
         if self._table is not None:
             # What stands where the header goes is overwritten.
-            packet = bytearray(self._packet.tobytes().translate(self._table))
+            packet = bytearray(place[:size].tobytes().translate(self._table))
         _pack(packet, 0, came + self._shift, self._ssrc)
-        try:
-            self._port.write(packet)
-        except OSError:
-            self._port.unsent()  # a full buffer, or nobody there: to UDP it is a lost packet
+        self._post(packet)
         if came == self._last:
             self.stop()
         return True
 
-    def count(self, size: int, now: float) -> bool:
-        """Take the packet of ``size`` bytes in the ports' buffer to the account, if it is the next one; else False."""
-        came, ssrc = _unpack(self._packet)
-        if came != self._expected or size != self._size or ssrc != self._source_ssrc:
+    def count(self, place: memoryview, size: int, now: float) -> bool:
+        """Take the packet of ``size`` bytes at ``place`` to the account, if it is the next one; else False."""
+        if size != self._size:
+            return False
+        came, ssrc = _unpack(place)
+        if came != self._expected or ssrc != self._source_ssrc:
             return False
         self._expected = came + self._step
         off = now - self.at - self._frame_seconds

@@ -1,22 +1,12 @@
 """What makes a UDP port in memory a `telephony.interfaces.MediaPort`: the same short ways as on real sockets.
 
-Owns: the place where a short way finds a datagram, and who is asked about one. Must not know what a network in memory
+Owns: who is asked about a datagram. Must not know what a network in memory
 does with what is sent.
 """
 
 from __future__ import annotations
 
-from functools import cache
-
 from telephony.interfaces import Address, DatagramReceived, ShortWay
-
-_BUFFER = bytearray(65536)
-_VIEW = memoryview(_BUFFER)
-
-
-@cache
-def _part(size: int) -> memoryview:
-    return _VIEW[:size]
 
 
 class InMemory:
@@ -43,10 +33,6 @@ class InMemory:
         """Send one datagram."""
         raise NotImplementedError
 
-    def packet(self, size: int) -> memoryview:
-        """Return the first ``size`` bytes of the place where a short way finds a datagram."""
-        return _part(size)
-
     def aim(self, target: Address | None) -> None:
         """Let `write` send there from now on."""
         self._target = target
@@ -61,6 +47,13 @@ class InMemory:
         """Count a packet that `write` could not send."""
         self._unsent += 1
 
+    def post(self, packet: memoryview | bytearray) -> None:
+        """Send one datagram to where the port is aimed."""
+        try:
+            self.write(packet)
+        except OSError:
+            self.unsent()
+
     def shorten(self, short: ShortWay | None, peer: Address = ("", 0), alone: bool = False) -> None:
         """Ask ``short`` first about each datagram that comes from ``peer``; None ends that."""
         self._short = short
@@ -71,9 +64,7 @@ class InMemory:
         """Take a datagram from the network."""
         if self._short is not None:
             if source == self._peer:
-                size = len(data)
-                _BUFFER[:size] = data
-                if self._short(size, self.now()):
+                if self._short(memoryview(bytearray(data)), len(data), self.now()):
                     return
             elif self._alone:
                 return  # as the system drops what isn't for a connected socket

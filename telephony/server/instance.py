@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -31,6 +32,18 @@ from telephony.server.records import Record, ReturnCode, judge
 T = TypeVar("T")
 
 
+@lru_cache(maxsize=256)
+def _log_of(application: str) -> Logger:
+    """Return an application's log; made once, since making one costs more than a line of it."""
+    return Logger(namespace=f"telephony.application.{application}")
+
+
+@cache
+def log_of(application: str) -> Logger:
+    """Return the logger of an application; there are as many as the configuration names."""
+    return Logger(namespace=f"telephony.application.{application}")
+
+
 class MyLog:
     """``my_log``: the application's log; every line carries the instance's id and the Call-ID of its primary call.
 
@@ -40,7 +53,7 @@ class MyLog:
     __slots__ = ("_channel", "_instance_id", "_log")
 
     def __init__(self, application: str, instance_id: str, channel: CallChannel) -> None:
-        self._log = Logger(namespace=f"telephony.application.{application}")
+        self._log = log_of(application)
         self._instance_id = instance_id
         self._channel = channel
 
@@ -214,7 +227,7 @@ class Instance:
         self._caller = channel.Details.call_from if direction is Direction.INBOUND else ""
         self._wall = wall()
         self._started = seconds()
-        self._log = Logger(namespace=f"telephony.application.{service.application.name}")
+        self._log = log_of(service.application.name)
 
     @property
     def verb(self) -> str | None:

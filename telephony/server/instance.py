@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import lru_cache
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast

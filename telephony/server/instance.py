@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from functools import lru_cache
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -31,12 +30,6 @@ from telephony.server.config import Service
 from telephony.server.records import Record, ReturnCode, judge
 
 T = TypeVar("T")
-
-
-@lru_cache(maxsize=256)
-def _log_of(application: str) -> Logger:
-    """Return an application's log; made once, since making one costs more than a line of it."""
-    return Logger(namespace=f"telephony.application.{application}")
 
 
 @cache

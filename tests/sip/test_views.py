@@ -5,8 +5,8 @@ Whatever is read before or after a change, a message says what its fields say (R
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
-from contextlib import suppress
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -85,7 +85,7 @@ def changes(draw: st.DrawFn) -> Callable[[Message], object]:
 
         def replace(message: Message) -> None:
             if message.has("Via"):
-                with suppress(RemoteProtocolError):  # there was a list that can't be split
+                with contextlib.suppress(RemoteProtocolError):  # there was a list that can't be split
                     message.replace_via(via)
 
         return replace
@@ -94,7 +94,7 @@ def changes(draw: st.DrawFn) -> Callable[[Message], object]:
         return lambda message: setattr(message, "uri", new) if isinstance(message, Request) else None
 
     def change(message: Message) -> None:
-        with suppress(ValueError):  # a CR, LF or NUL: nothing has been changed
+        with contextlib.suppress(ValueError):  # a CR, LF or NUL: nothing has been changed
             getattr(message, kind)(name, value)
 
     return change

@@ -105,9 +105,7 @@ def _ask(direct: Direct, channel: ChannelCore, other: ChannelCore) -> None:
 
 
 def _rest(direct: Direct, _value: object) -> None:
-    """Output: stop sending, listening and timing on both legs, if the caller's answer has left everything as it was."""
-    if not direct.still_fit():
-        return
+    """Output: stop sending, listening and timing on both legs."""
     direct.since = direct.caller.clock.seconds()
     for channel in direct.both:
         if channel.leg is not None and channel.leg.endpoint is not None:

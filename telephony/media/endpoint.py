@@ -222,8 +222,6 @@ class Endpoint:
         self._running = False
         self._clock.remove(self)
         self.rtp.deaf = True
-        if self.feed is not None:
-            self.feed.pause()
 
     def wake(self) -> None:
         """Go on after `rest`, or where none was: the far end's audio comes here again, and ours goes to it."""

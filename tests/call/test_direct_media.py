@@ -200,14 +200,19 @@ class GoingTests(DirectScene):
 
     def test_keys(self) -> None:
         """Issue "Fast": keys go directly, as events; the application has those that come by INFO, and nobody else."""
-        self.directly()
+        self.joined()
+        self.run_until(self.bob.press("9"))
+        self.until(DirectState.DIRECT)
         self.run_until(self.alice.press("12"))
         self.run_until(self.bob.press("34"))
         self.run_until(self.bob.press("56", by="info"))
         self.advance(1)
-        self.assertEqual((self.bob.digits, self.alice.digits), ("12", "34"))
-        self.assertEqual(self.run_until(self.other.DTMFDetector.get_digits()), "56")
+        self.assertEqual((self.bob.digits, self.alice.digits), ("12", "934"))
+        self.assertEqual(self.run_until(self.other.DTMFDetector.get_digits()), "956")
         self.assert_direct()
+        self.run_until(self.bob.hold())
+        self.advance(1)
+        self.assertEqual(self.alice.digits, "934", "nor later, once the caller hears us again")
 
     def test_keys_without_events(self) -> None:
         """R27: where neither has telephone events and both take INFO, a key by INFO is passed on by INFO."""
@@ -347,6 +352,25 @@ class ObstacleTests(DirectScene):
         self.run_until(self.bob.press("42"))
         self.assertEqual(self.run_until(digits, 5), "42")
 
+    def test_about_to_be_replaced(self) -> None:
+        """R30: nobody is asked while somebody else is on his way to the target's place; he is asked then."""
+        carol = self.phone("carol")
+        carol.says(tone(1500))
+        self.joined()
+        self.other.refer = "follow"
+        self.bob.transfer(carol.uri)
+        self.run_until(carol.until("incoming"))
+        self.advance(4)
+        self.assertEqual([len(self.requests(phone, "INVITE")) for phone in (self.alice, self.bob)], [0, 1])
+        carol.answer()
+        self.bob.hang_up()
+        self.bob = carol
+        self.until(DirectState.DIRECT)
+        since = self.now() + 0.1
+        self.advance(1.1)
+        sources = {one.source for one in self.alice.call.media.audio.ear.heard_packets(since)}
+        self.assertEqual(sources, {self.place(carol)})
+
     def test_packets_are_kept(self) -> None:
         """A recording with the packets of RTP has to get them."""
         Recorder(self.exchange, wall=lambda: 0.0, media=True)
@@ -359,6 +383,22 @@ class ObstacleTests(DirectScene):
         self.alice.says(tone(ALICE))
         self.joined()
         self.stays(Obstacle.NAT)
+
+    def test_nat_before_the_signalling(self) -> None:
+        """RFC 5626: nor where only the messages show it."""
+
+        def inside(message: Message) -> Message:
+            for name in ("Via", "Contact"):
+                value = message.get(name)
+                if value is not None and isinstance(message, Request):
+                    message.set(name, value.replace(self.alice.address[0], "192.168.9.9"))
+            return message
+
+        self.strict = False
+        self.alice.quirks.alter = inside
+        self.joined()
+        self.until(DirectState.ANCHORED)
+        self.assertEqual(self.channel.Details.media_reason, Obstacle.NAT.value)
 
     def test_audio_from_elsewhere(self) -> None:
         """RFC 4961: nor where only the audio comes from another place than it was said to."""
@@ -415,6 +455,77 @@ class RefusalTests(DirectScene):
         self.advance(0.2)
         self.assertIn("cause=488", self.requests(self.bob, "BYE")[0].get("Reason") or "")
         self.assert_talked_to(self.alice, self.channel)
+
+    def answers_badly(self, phone: Phone) -> None:
+        """Let a phone answer the next re-INVITE with 200 and no port."""
+
+        def badly(message: Message) -> Message:
+            if isinstance(message, Response) and message.status == 200 and message.cseq.method == "INVITE":
+                port = phone.call.media.audio.ports[0]
+                message.body = message.body.replace(f"m=audio {port}".encode(), b"m=audio 0")
+                phone.quirks.alter = None
+            return message
+
+        phone.quirks.alter = badly
+
+    def test_answer_that_says_nothing(self) -> None:
+        """Whoever took our offer, in words that can't be used, is asked back: it may be sending elsewhere."""
+        self.joined()
+        self.answers_badly(self.bob)
+        self.until(DirectState.ANCHORED)
+        self.advance(0.2)
+        self.assertEqual([len(self.requests(phone, "INVITE")) for phone in (self.alice, self.bob)], [0, 3])
+        self.assert_anchored(reason=Obstacle.REFUSED)
+
+    def test_answer_that_says_nothing_and_a_refusal(self) -> None:
+        """And where it refuses to come back, it counts as one that is away."""
+        self.joined()
+        self.answers_badly(self.bob)
+        self.run_until(lambda: self.bob.quirks.alter is None, 5)
+        self.bob.quirks.refuse_reinvite = 488
+        self.run_until(lambda: self.other.state() is State.IDLE, 5)
+        self.assertEqual((self.other.cause(), self.other.Details.raw_cause), (Cause.FAILED, 488))
+
+    def test_asked_back_again(self) -> None:
+        """The same on the way back: it is asked three times in all."""
+        for bad in (2, 3):
+            self.directly()
+            verb = self.channel.retrieve_transferred_call()
+            known = len(self.requests(self.bob, "INVITE")) - 1
+            for _ in range(bad):
+                self.answers_badly(self.bob)
+                self.run_until(lambda: self.bob.quirks.alter is None, 5)
+            self.run_until(verb)
+            self.advance(1)
+            self.assertEqual(len(self.requests(self.bob, "INVITE")) - known, 4)
+            self.assertIs(self.other.state(), State.ANSWERED if bad == 2 else State.IDLE)
+            self.run_until(self.other.hang_up())
+
+    def test_refused_while_it_is_asked_back(self) -> None:
+        """Who refuses to go, and is to come back by then, is here: nothing more is asked, and nobody ended."""
+        self.joined()
+        self.bob.quirks.refuse_reinvite, self.bob.quirks.slow = 488, 0.5
+        self.until(DirectState.TARGET_ASKED)
+        self.assertEqual(self.run_until(self.alice.hold()), 200)
+        self.advance(3)
+        self.bob.quirks.slow = 0.0
+        self.assertEqual(len(self.requests(self.bob, "INVITE")), 2)
+        self.assertEqual(self.run_until(self.alice.resume()), 200)
+        self.assert_anchored()
+
+    def test_bad_answer_while_it_is_asked_back(self) -> None:
+        """One re-INVITE brings it back, however its answer before reads."""
+        self.strict = False  # bob talks to alice, who holds, until he is back
+        self.joined()
+        self.until(DirectState.TARGET_ASKED)
+        self.bob.quirks.slow = 0.5
+        self.answers_badly(self.bob)
+        self.assertEqual(self.run_until(self.alice.hold()), 200)
+        self.advance(3)
+        self.bob.quirks.slow = 0.0
+        self.assertEqual(len(self.requests(self.bob, "INVITE")), 3)
+        self.assertEqual(self.run_until(self.alice.resume()), 200)
+        self.assert_anchored()
 
     def test_glare_with_the_target(self) -> None:
         """R10, RFC 3261 14.1: we own that Call-ID, so it is tried again after 2.1 to 4.0 s; nobody notices."""
@@ -484,6 +595,7 @@ class RefusalTests(DirectScene):
         self.until(DirectState.ANCHORED)
         self.advance(0.3)
         self.assert_anchored()
+        self.assertEqual(len(self.requests(self.alice, "INVITE")), 0, "nothing for the caller to do")
 
     def test_caller_moves(self) -> None:
         """Nor may the caller be elsewhere than the target was told."""
@@ -514,6 +626,16 @@ class ReturnTests(DirectScene):
             self.assert_anchored(reason=Obstacle.CHANGED)
             self.run_until(self.channel.retrieve_transferred_call())
             self.run_until(self.other.hang_up())
+
+    def test_silence_at_once(self) -> None:
+        """I5: who comes back to somebody that says nothing gets our silence from its answer on."""
+        self.directly()
+        self.assertEqual(self.run_until(self.bob.hold("inactive")), 200)
+        self.run_until(lambda: self.alice.sent("ACK") and len(self.requests(self.alice, "INVITE")) == 2, 1)
+        self.advance(0.02)
+        since = self.now()
+        self.advance(0.3)
+        self.assertApproximates(len(packets_of(self.alice, since)), 15, 1)
 
     def test_hold_by_update(self) -> None:
         """RFC 3311: the same by UPDATE."""
@@ -728,6 +850,14 @@ class RetrievalTests(DirectScene):
             self.assert_talked_to(self.bob, self.other)
             self.assertEqual(len(self.requests(self.alice, "INVITE")) - before, invites)
             self.run_until(self.other.hang_up())
+
+    def test_before_they_are_asked(self) -> None:
+        """A transfer that is over looks for nothing any more."""
+        self.joined()
+        media = self.media
+        self.assertIsNotNone(media.timer)
+        self.run_until(self.channel.retrieve_transferred_call())
+        self.assertEqual((media.state, media.timer), (DirectState.OVER, None))
 
     def test_hang_up_while_they_are_asked(self) -> None:
         """R12: a BYE ends whatever is under way, in any direction; one BYE per dialog."""

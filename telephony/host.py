@@ -39,6 +39,7 @@ from telephony.interfaces import (
 )
 from telephony.media_port import MediaReader, MediaSocket
 from telephony.names import Names
+from telephony.randomness import PagedRandom
 
 T = TypeVar("T")
 
@@ -48,8 +49,9 @@ _log = Logger()
 #: at its timers again.
 DRAIN_LIMIT = 128
 DRAIN_SECONDS = 0.005
-#: What is asked of the system for each UDP socket, in bytes; it may grant less (net.core.rmem_max).
-BUFFER_SIZE = 1 << 20
+#: What is asked of the system for each UDP socket, in bytes; it may grant less (net.core.rmem_max). A burst of calls
+#: must fit into it while the reactor is at something else.
+BUFFER_SIZE = 1 << 22
 #: The largest UDP payload there is.
 MAX_DATAGRAM = 65535
 #: Connections that wait to be accepted.
@@ -234,7 +236,7 @@ class ReactorHost:
     def __init__(self, reactor: Any, random: random_module.Random | None = None, names: Names | None = None) -> None:
         self._reactor = reactor
         self._names = names if names is not None else Names(reactor, self.resolve)
-        self._random = random if random is not None else random_module.SystemRandom()
+        self._random = random if random is not None else PagedRandom()
         self._media = MediaReader(reactor)
 
     @property

@@ -63,6 +63,7 @@ LAYERS = {
     "telephony.host": 3,
     "telephony.media_port": 3,
     "telephony.names": 3,
+    "telephony.randomness": 3,
     "telephony.call": 4,
 }
 
@@ -70,6 +71,7 @@ LAYERS = {
 EDGES = {
     "telephony.blocking": 5,
     "telephony.runner": 5,
+    "telephony.collecting": 5,
     "telephony.facade": 5,
     "telephony.reception": 5,
     "telephony.aio": 5,

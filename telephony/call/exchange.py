@@ -122,7 +122,7 @@ class Exchange:
         #: The host's clock, with all timers of calls on one; what is for the next turn asks the host's itself.
         self.clock = self.user_agent.clock
         if limits is not None:
-            self.user_agent.defence.configure(limits)
+            self.user_agent.limit(limits)
         self.user_agent.on_invite = self._arrived
         self.user_agent.screen = self._screened
         self.on_call: Callable[[CallChannel], None] | None = None

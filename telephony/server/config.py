@@ -14,6 +14,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -51,6 +52,7 @@ from telephony.server.lines_config import (
     phone_problems,
     trunk_problems,
 )
+from telephony.sip.admission import PATIENCE
 from telephony.sip.auth import OFFERED
 from telephony.sip.defence import Limits
 from telephony.sip.transport.tls import (
@@ -245,7 +247,7 @@ class SipSection:
     min_se: int = attrs.field(default=90, metadata=by(whole(90, 86_400)))
     reliable_early_media: bool = attrs.field(default=True, metadata=by(truth))
 
-    @property
+    @cached_property
     def loopback_only(self) -> bool:
         """Whether no listener can be reached from another machine."""
         return all(ipaddress.ip_address(parse_listener(one)[1][0]).is_loopback for one in self.listen)
@@ -296,6 +298,10 @@ class LimitsSection:
     requests_per_second: int = attrs.field(default=500, metadata=by(whole(1, 1_000_000)))
     ban_after: int = attrs.field(default=10, metadata=by(whole(0, 1_000_000)))
     ban_seconds: float = attrs.field(default=600.0, metadata=by(in_seconds(1, 31_536_000)))
+    new_call_seconds: float = attrs.field(default=PATIENCE, metadata=by(in_seconds(0, 10)))
+    collector: Literal["governed", "python"] = attrs.field(
+        default="governed", metadata=by(one_of("governed", "python"))
+    )
 
     def of_strangers(self) -> Limits:
         """Return what the user agent keeps strangers to."""
@@ -304,6 +310,7 @@ class LimitsSection:
             requests_per_second=self.requests_per_second,
             ban_after=self.ban_after,
             ban_seconds=self.ban_seconds,
+            new_call_seconds=self.new_call_seconds,
         )
 
 

@@ -9,7 +9,6 @@ Why signals of our own: Twisted's stop the reactor at the first SIGTERM, and at 
 
 from __future__ import annotations
 
-import gc
 import signal
 import socket
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from twisted.python import usage
 
 from telephony.call.exchange import Exchange, parse_listener
 from telephony.call.recorder import NotedRandom, Recorder
+from telephony.collecting import Governor
 from telephony.errors import Error
 from telephony.host import family_of
 from telephony.interfaces import Address, Host
@@ -128,6 +128,7 @@ class TelephonyService(service.Service):
         self._signals: SignalWatch | None = None
         self._address: tuple[str, Address] | None = None
         self._control: ControlSocket | None = None
+        self._governor: Governor | None = None
         self.exchange: Exchange | None = None
         self.switchboard: Switchboard | None = None
 
@@ -167,15 +168,22 @@ class TelephonyService(service.Service):
         self._signals = SignalWatch(self._reactor, self.switchboard)
         # After the reactor has installed its own.
         self._reactor.callWhenRunning(self._signals.install)
-        # What is there now stays: the collector needn't look at it in every full round (architecture, "Learned").
-        self._reactor.callWhenRunning(gc.freeze)
+        if self._configuration.limits.collector == "governed":
+            self._governor = Governor(self._reactor, self._is_quiet)
+            self._reactor.callWhenRunning(self._governor.start)
 
     def stopService(self) -> Deferred[None]:  # noqa: N802 - Twisted's name
         """End at once what a drain has not ended yet; fires when every call is over and the records are written."""
         super().stopService()  # type: ignore[no-untyped-call]
         if self._control is not None:
             self._control.close()
+        if self._governor is not None:
+            self._governor.stop()
         return succeed(None) if self.switchboard is None else self.switchboard.hang_up()
+
+    def _is_quiet(self) -> bool:
+        """Tell whether nobody would hear a pause."""
+        return self.exchange is None or not self.exchange.channels
 
     def _open_control(self) -> None:
         """Let commands on this machine ask this server. One that can't be asked serves all the same."""

@@ -27,6 +27,7 @@ import attrs
 from twisted.logger import Logger
 
 from telephony.interfaces import Clock, DelayedCall
+from telephony.sip.admission import PATIENCE
 from telephony.sip.message import Request
 
 #: How many strangers, friends and bans there can be at a time; the one that is longest ago makes room.
@@ -81,13 +82,15 @@ SCANNERS = (
 class Limits:
     """How much is taken: requests a second of one source and of all strangers, offences before a ban, its seconds.
 
-    ``ban_after`` 0: nobody is ever banned.
+    ``ban_after`` 0: nobody is ever banned. ``new_call_seconds`` is how long any new call may wait for its turn before
+    it is refused for want of time (`telephony.sip.admission`); 0: for ever.
     """
 
     source_requests_per_second: float = 20.0
     requests_per_second: float = 500.0
     ban_after: int = 10
     ban_seconds: float = 600.0
+    new_call_seconds: float = PATIENCE
 
 
 #: No limits at all: for a network where everybody is known, and for tests of what lies behind.

@@ -24,7 +24,7 @@ from telephony.errors import RemoteProtocolError
 from telephony.interfaces import Address, Host
 from telephony.sip.answering import Refusal, note_source, refusal, way_back
 from telephony.sip.auth import Account, Authentication
-from telephony.sip.defence import Defence
+from telephony.sip.defence import Defence, Limits
 from telephony.sip.dialog import VIA_TO_COME, Dialog
 from telephony.sip.entrance import Entrance
 from telephony.sip.flow import Elsewhere, Flow, WayBack
@@ -139,6 +139,11 @@ class UserAgent:
     def _token(self) -> str:
         """Return a tag: nobody can guess it (RFC 3261 19.3)."""
         return f"{self.host.random.getrandbits(64):016x}"
+
+    def limit(self, limits: Limits) -> None:
+        """Take other limits on what comes in."""
+        self.defence.configure(limits)
+        self.entrance.admission.patience = limits.new_call_seconds
 
     # Listening
 

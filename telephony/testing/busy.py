@@ -4,9 +4,9 @@ Owns: the time that a host's processor has spent, the order of what waits for it
 know what is computed: whoever builds a test says what a thing costs, by `BusyHost.spend`.
 
 Simulated time stands still while code runs, so a server on a `SimulatedNetwork` is never late. Here its clock goes on
-by what was spent; timers that fall due meanwhile and datagrams that come are dealt with when it has caught up, and a port
-reads several datagrams in a row within the same bounds as a real one. That is all it takes to see what an overloaded
-server does, in simulated time and with the same outcome each time.
+by what was spent; timers that fall due meanwhile and datagrams that come are dealt with when it has caught up, and a
+port reads several datagrams in a row within the same bounds as a real one. That is all it takes to see what an
+overloaded server does, in simulated time and with the same outcome each time.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ class DefenceConfigurationTests(ConfigurationCase):
     def test_defaults(self) -> None:
         """Every key has a default: limits for strangers, and every number and address may be called."""
         found = self.load(SERVICE)
-        self.assertEqual(found.limits.of_strangers(), Limits(20, 500, 10, 600))
+        self.assertEqual(found.limits.of_strangers(), Limits(20, 500, 10, 600, 0.2))
+        self.assertEqual(found.limits.collector, "governed")
         (service,) = found.services
         self.assertEqual((service.allow_dial, service.deny_dial, service.max_outbound), (None, (), None))
 
@@ -21,6 +22,7 @@ class DefenceConfigurationTests(ConfigurationCase):
         """What is written is what the exchange keeps to."""
         found = self.load(
             "[limits]\nsource_requests_per_second = 5\nrequests_per_second = 50\nban_after = 0\nban_seconds = 30\n"
+            'new_call_seconds = 0.1\ncollector = "python"\n'
             + SERVICE
             + 'allow_dial = ["+49*", "sip:*@example.org"]\ndeny_dial = ["+49900*"]\nmax_outbound = 3\n'
         )
@@ -29,13 +31,15 @@ class DefenceConfigurationTests(ConfigurationCase):
         self.assertEqual((service.deny_dial, service.max_outbound), (("+49900*",), 3))
         network = SimulatedNetwork(1)
         exchange = exchange_for(network.host("10.0.0.1"), found)
-        self.assertEqual(exchange.user_agent.defence.limits, Limits(5, 50, 0, 30))
+        self.assertEqual(exchange.user_agent.defence.limits, Limits(5, 50, 0, 30, 0.1))
+        self.assertEqual(exchange.user_agent.entrance.admission.patience, 0.1)
         network.run_until(exchange.close())
 
     def test_bad(self) -> None:
         """api.md 7: every mistake at once, by its key, with what is allowed."""
         found = self.problems(
             "[limits]\nsource_requests_per_second = 0\nban_after = -1\nban_seconds = 0\n"
+            'new_call_seconds = 11\ncollector = "off"\n'
             + SERVICE
             + 'allow_dial = "+49*"\ndeny_dial = ["+49*", "example.org", 49]\nmax_outbound = -1\n'
         )
@@ -45,6 +49,8 @@ class DefenceConfigurationTests(ConfigurationCase):
                 "limits.source_requests_per_second",
                 "limits.ban_after",
                 "limits.ban_seconds",
+                "limits.new_call_seconds",
+                "limits.collector",
                 "service[0].allow_dial",
                 "service[0].deny_dial[1]",
                 "service[0].deny_dial[2]",

@@ -1,0 +1,114 @@
+"""When Python looks for circles of garbage: not in the middle of calls, where everything would wait for it.
+
+Owns: the settings of the process's cyclic garbage collector while a server runs. Must not know calls: it is told
+whether it is quiet. Nothing here is done unless somebody asks for it: a program that imports `telephony` has its own
+opinion.
+
+What a call leaves behind is freed by counting references, at once: there is no circle in it, and tests hold that. So
+the collector finds nothing; but in the usual settings it goes on looking at everything that is alive, and under a
+thousand calls a second that is half a million objects, most of them transactions waiting out their 32 s, and a tenth of
+a second without a packet sent or read. Here the young are looked at as ever, in small portions (applications may make
+circles). All that has lived for a while is looked at only when it is quiet, or when memory has grown so much that there
+may be garbage in it after all; then the log says how long that took.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+from time import perf_counter
+
+from twisted.logger import Logger
+
+from telephony.interfaces import Clock, DelayedCall
+
+_log = Logger()
+
+#: How many objects more there are than at the last look before the young are looked at; how many such looks there are
+#: before those are looked at that survived them. Both take a few milliseconds at most.
+YOUNG = 5_000
+MIDDLE = 10
+#: How often it is seen whether it is quiet, in seconds.
+EVERY = 10.0
+#: So many blocks of memory more than twice what the last full collection left mean that garbage may be piling up.
+ROOM = 3_000_000
+
+_NEVER = 2**31 - 1
+
+
+class Governor:
+    """Governs the collector from `start` to `stop`. ``quiet`` tells whether a pause would hurt nobody now.
+
+    ``longest`` is the longest pause since `start`, in seconds; ``full`` how many full collections there were.
+    """
+
+    def __init__(self, clock: Clock, quiet: Callable[[], bool]) -> None:
+        self._clock = clock
+        self._quiet = quiet
+        self._before: tuple[int, int, int] | None = None
+        self._timer: DelayedCall | None = None
+        self._began = 0.0
+        self._blocks = 0
+        self._seen = 0
+        self.longest = 0.0
+        self.full = 0
+
+    def start(self) -> None:
+        """Collect once, let everything that is there be looked at never again, and govern from now on."""
+        if self._before is not None:
+            return
+        self._before = gc.get_threshold()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(YOUNG, MIDDLE, _NEVER)
+        self._blocks = sys.getallocatedblocks()
+        self._seen = self._looks()
+        gc.callbacks.append(self._collecting)
+        self._timer = self._clock.callLater(EVERY, self._look)
+
+    def stop(self) -> None:
+        """Leave the collector as it was found. Harmless when it isn't governed."""
+        if self._before is None:
+            return
+        gc.callbacks.remove(self._collecting)
+        gc.set_threshold(*self._before)
+        gc.unfreeze()
+        self._before = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @staticmethod
+    def _looks() -> int:
+        """Return how often the young were looked at: whether anything has happened since."""
+        return int(gc.get_stats()[0]["collections"])
+
+    def _collecting(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._began = perf_counter()
+        else:
+            self.longest = max(self.longest, perf_counter() - self._began)
+
+    def _look(self) -> None:
+        self._timer = self._clock.callLater(EVERY, self._look)
+        looks = self._looks()
+        if self._quiet():
+            if looks != self._seen:
+                self._collect()
+        elif sys.getallocatedblocks() > 2 * self._blocks + ROOM:
+            began = perf_counter()
+            found = self._collect()
+            _log.warn(
+                "Memory has grown so much that garbage was looked for in the middle of calls: {found} objects found, "
+                "for {milliseconds} ms nothing else was done",
+                found=found,
+                milliseconds=round(1000 * (perf_counter() - began)),
+            )
+
+    def _collect(self) -> int:
+        found = gc.collect()
+        self.full += 1
+        self._blocks = sys.getallocatedblocks()
+        self._seen = self._looks()
+        return found

@@ -15,7 +15,6 @@ from base64 import b64encode
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from enum import Enum
-from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -27,6 +26,7 @@ from telephony.call.core import ChannelCore
 from telephony.call.resources import JobCause
 from telephony.errors import Hangup
 from telephony.interfaces import Address, Clock, DatagramPort, DatagramReceived, MediaPort, ShortWay
+from telephony.randomness import PagedRandom
 from telephony.rtp.interfaces import MediaPorts
 from telephony.trace.events import TraceEvent
 from telephony.trace.ladder import call_id_of
@@ -65,7 +65,7 @@ _PLACE = re.compile(r" at 0x[0-9a-f]+")
 Director = Callable[[int, str, Callable[[], Deferred[Any]]], Deferred[Any]]
 
 
-class NotedRandom(SystemRandom):
+class NotedRandom(PagedRandom):
     """The system's random numbers; those that decide something (a wait, a port) can be noted.
 
     Keys, tags and everything else that must not be known are drawn as bits or bytes, and those are never noted.

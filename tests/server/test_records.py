@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony.server import records
@@ -19,6 +20,7 @@ class SlowHost:
     """A host whose threads run when told to."""
 
     def __init__(self) -> None:
+        self.clock = Clock()
         self.jobs: list[tuple[Callable[..., Any], Deferred[Any]]] = []
 
     def run_in_thread(self, function: Callable[..., Any], *args: Any) -> Deferred[Any]:
@@ -26,13 +28,15 @@ class SlowHost:
         return self.jobs[-1][1]
 
     def work(self) -> None:
-        """Do what has been asked for so far, and what that asks for."""
+        """Do what has been asked for so far, and what that asks for within a second."""
         while self.jobs:
             job, done = self.jobs.pop(0)
             try:
                 done.callback(job())
             except OSError as error:
                 done.errback(error)
+            if not self.jobs:
+                self.clock.advance(1.0)
 
 
 def record(number: int) -> Record:
@@ -71,6 +75,25 @@ class RecordFileTests(SynchronousTestCase):
         self.successResultOf(flushed)
         self.assertEqual(self.ids(), ["1", "2"])
         self.successResultOf(self.file.flush())
+
+    def test_in_batches(self) -> None:
+        """Records that come soon after a batch wait for each other, a tenth of a second at most; a flush doesn't."""
+        self.file.write(record(1))
+        job, done = self.host.jobs.pop()
+        done.callback(job())
+        self.file.write(record(2))
+        self.host.clock.advance(0.09)
+        self.file.write(record(3))
+        self.assertEqual(self.host.jobs, [])
+        self.host.clock.advance(0.02)
+        job, done = self.host.jobs.pop()
+        done.callback(job())
+        self.assertEqual(self.ids(), ["1", "2", "3"])
+        self.file.write(record(4))
+        flushed = self.file.flush()
+        self.host.work()
+        self.successResultOf(flushed)
+        self.assertEqual((self.ids(), self.host.clock.getDelayedCalls()), (["1", "2", "3", "4"], []))
 
     def test_appends(self) -> None:
         """What is in the file stays."""

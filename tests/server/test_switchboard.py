@@ -76,6 +76,7 @@ class SwitchboardCase(SynchronousTestCase):
         return self.module("reception")["runs"]
 
     def records(self) -> list[dict[str, Any]]:
+        self.board._records.flush()
         path = self.configuration.records.file
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

@@ -22,11 +22,15 @@ from typing import Any
 import click
 
 from bench.figures import Entry, Measured, number
+from bench.page import page
+from bench.picture import picture
 from bench.processes import ROOT, Broken, Workshop, cores
 from bench.rows import Contender, Rig, Row, all_rows
 from bench.table import Result, as_json, table
 
 RESULTS = ROOT / "bench" / "results.json"
+PAGE = ROOT / "docs" / "speed.rst"
+PICTURE = ROOT / "docs" / "speed.svg"
 
 
 class Progress:
@@ -148,6 +152,12 @@ def known_rates(path: Path) -> dict[str, float]:
         return {}
 
 
+def write_page(told: dict[str, Any]) -> None:
+    """Put the results of a run into the page and its picture."""
+    PICTURE.write_text(picture(told))
+    PAGE.write_text(page(PAGE.read_text(), told))
+
+
 def choose(names: str | None) -> list[Row]:
     """Return the rows that are asked for, in their own order. Raises click's usage error for a name there isn't."""
     rows = all_rows()
@@ -157,7 +167,7 @@ def choose(names: str | None) -> list[Row]:
     unknown = [one for one in wanted if not any(row.name == one for row in rows)]
     if unknown or not wanted:
         known = ", ".join(row.name for row in rows)
-        raise click.BadParameter(f"there is no row {', '.join(unknown) or names!r}; rows are: {known}")
+        raise click.BadParameter(f"there is no row {', '.join(map(repr, unknown)) or repr(names)}; rows are: {known}")
     return [row for row in rows if row.name in wanted]
 
 
@@ -174,6 +184,7 @@ def choose(names: str | None) -> list[Row]:
 @click.option("--rate", type=click.FloatRange(1, 50_000), help="Capacity rows: only this rate, without a search.")
 @click.option("--calls", type=click.IntRange(1, 4000), help="Rows with calls that stay: so many.")
 @click.option("--profile", type=click.Path(dir_okay=False), help="Write the project's cProfile there (and be slower).")
+@click.option("--page", "paging", is_flag=True, help="Write docs/speed.rst from bench/results.json, and stop.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where results go; bench/results.json.")
 @click.pass_context
 def main(
@@ -188,14 +199,18 @@ def main(
     rate: float | None,
     calls: int | None,
     profile: str | None,
+    paging: bool,
     out: Path | None,
 ) -> None:
     """Measure what calls cost, beside the peers that are installed.
 
     The measured process has the first core, the load the last one. Results of a whole run, all rows in full, go to
-    bench/results.json and docs/speed.svg; those of any other run only where --out says.
+    bench/results.json and into docs/speed.rst; those of any other run only where --out says.
     """
     if context.invoked_subcommand is not None:
+        return
+    if paging:
+        write_page(json.loads(RESULTS.read_text()))
         return
     rows = choose(names)
     if listing:
@@ -248,9 +263,7 @@ def main(
     told = as_json(results, about)
     if out is None and whole and len(results) == len(rows):
         out = RESULTS
-        from bench.picture import picture
-
-        (ROOT / "docs" / "speed.svg").write_text(picture(told))
+        write_page(told)
     if out is not None:
         out.write_text(json.dumps(told, indent=1) + "\n")
 

@@ -302,10 +302,15 @@ class NamesTests(SynchronousTestCase):
             elif name == "pip":
                 for extra in re.findall(r"\[(\w+)\]", " ".join(words)):
                     self.assertIn(extra, extras["options.extras_require"])
+            elif words[1:3] == ["-m", "bench"]:
+                from bench.__main__ import main as bench
+
+                own = bench.commands[words[3]] if words[3:] and words[3] in bench.commands else bench
+                self.assertLessEqual(set(options_of(words)), {one for param in own.params for one in param.opts}, words)
             elif "twisted.trial" in words:
                 self.assertTrue((ROOT / words[-1] / "__init__.py").exists())
             else:
-                self.assertIn(name, {"python3", ".", "sipp"}, words)
+                self.assertIn(name, {"python3", ".", "sipp", "apt-get"}, words)
         self.assertLessEqual({"telephony", "twistd", "pip"}, seen)
 
 

@@ -1,0 +1,1 @@
+"""Tests of the bench: what is pure of it, its command line, and one very small run."""

@@ -455,3 +455,14 @@ class Calls(RuleBasedStateMachine):
         self.check(wanted <= acked, f"I1: 2xx without an ACK: {wanted - acked}")
         twice = [dialog for dialog, branches in byes.items() if len(branches) > 1]
         self.check(not twice, f"I2: more than one BYE in {twice}")
+
+
+class DirectCalls(Calls):
+    """The same with phones that talk, and a service that lets them talk directly."""
+
+    media = True
+
+    def prepare(self, seed: int, tcp: bool) -> None:
+        """Let media be direct, and phones have something to say."""
+        super().prepare(seed, tcp)
+        self.exchange.media = "direct"

@@ -11,14 +11,17 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from twisted.trial.unittest import SynchronousTestCase
 
+from telephony.call import direct
 from tests.models.audio import AudioCalls
-from tests.models.calls import Calls
+from tests.models.calls import Calls, DirectCalls
 
 EXAMPLES = int(os.environ.get("TELEPHONY_EXAMPLES", "2000"))
 
 
 #: The audio model's share: its examples take longer.
 AUDIO_EXAMPLES = EXAMPLES // 5
+#: And that of direct media, where phones have to talk too.
+DIRECT_EXAMPLES = EXAMPLES // 5
 
 
 class ModelTests(SynchronousTestCase):
@@ -44,6 +47,11 @@ class ModelTests(SynchronousTestCase):
     def test_calls(self) -> None:
         """I1, I2, I4, I6, I7, I8 and rules 1, 2, 6, 7: signalling only, with loss, partitions and odd phones."""
         self.run_model(Calls, EXAMPLES, 25)
+
+    def test_direct_media(self) -> None:
+        """The same where audio goes directly as soon as it can (RFC 3725): re-INVITEs cross everything else."""
+        self.patch(direct, "SETTLE", 0.03)
+        self.run_model(DirectCalls, DIRECT_EXAMPLES, 25)
 
     def test_audio(self) -> None:
         """I3, I5, I10, and the others again: what the caller's ear gets, packet by packet."""

@@ -159,9 +159,9 @@ class Endpoint:
             self.rtp.see()
 
     @property
-    def unheard(self) -> bool:
-        """Whether nobody here has to have the leg's packets one by one."""
-        return self._heard is None and self._on_first_packet is None
+    def ear(self) -> Callable[[str, int, bytes], None] | None:
+        """What takes the audio of packets for the leg's listeners; None when there are none."""
+        return None if self._heard is None else self._heard.buffer.put
 
     def hasten(self) -> None:
         """Take turns as often as the leg has frames: there is something to do again."""
@@ -285,6 +285,7 @@ class Endpoint:
     def unlisten(self, listener: Listener) -> None:
         """Take a listener away; harmless when it isn't there."""
         self._heard = _without(self._heard, listener)
+        self.rtp.see()
 
     def listen_sent(self, listener: Listener) -> None:
         """Let ``listener`` hear what the leg hears: sources of ours or the other leg of a join."""
@@ -383,8 +384,8 @@ class Endpoint:
             self.out.audio(codec, datagram, start, end, sequence, timestamp, marker, now)
         if self._heard is not None:
             self._heard.buffer.put(codec, timestamp, datagram[start:end])
-        elif self.out is None and self._running:
-            self.rtp.shorten(datagram, end, sequence)  # nobody hears the leg: what follows is only counted
+        if self.out is None and self._running:
+            self.rtp.shorten(codec, datagram, end, sequence, self.ear)  # what follows is only counted, and heard
 
     def event(
         self, datagram: bytes, start: int, end: int, sequence: int, timestamp: int, marker: bool, now: float

@@ -147,9 +147,9 @@ class Path:
         if samples == rtp.frame and not self._fifo:
             sent = rtp.relay(rtp.payload_type, datagram, start, end, sequence, timestamp, marker, samples, now, table)
             source = self._source
-            if sent and source is not None and source.unheard:
+            if sent and source is not None:
                 # From here on the packets go by themselves, as long as each is the next.
-                self._run = source.rtp.shorten(datagram, end, sequence, rtp, table)
+                self._run = source.rtp.shorten(codec, datagram, end, sequence, source.ear, rtp, table)
         elif samples:
             payload = datagram[start:end]
             self._repack(payload if table is None else payload.translate(table), sequence, timestamp, now)

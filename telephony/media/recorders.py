@@ -1,7 +1,7 @@
 """Recordings: what a leg says, or both sides of a call, into WAV files.
 
 Owns: the limits of a recording (length, silence), and that the disk never stops a turn: frames wait in a bounded queue
-and are written by a thread, half a second at a time. Must not know calls; file names have been checked before they get
+and are written by a thread, two seconds at a time. Must not know calls; file names have been checked before they get
 here.
 """
 
@@ -13,6 +13,7 @@ from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zlib import adler32
 
 import numpy as np
 from twisted.internet.defer import Deferred, succeed
@@ -24,14 +25,17 @@ from telephony.media.files import AudioWriter
 from telephony.media.levels import PEAK_0_DBM0, SILENCE_DBM0
 
 FRAME_MS = 20
-#: Frames that are written at once.
-BATCH = 25
+#: Frames that are written at once, two seconds of them: to hand them to a thread costs more than all else about them.
+BATCH = 100
 #: Frames that wait at most while the disk is busy (ten seconds); then the oldest go.
 MOST_WAITING = 500
 
 _LAWS = {"alaw": "PCMA", "ulaw": "PCMU"}
 #: What a sample at the threshold of silence weighs in `_weights`: four times its power still fits into a byte.
 _WEIGHT = 64
+
+#: The sum of so many bytes stays below 65521, from where on the checksum begins again.
+_MOST_SUMMED = 256
 
 Audio = Pcm | bytes
 
@@ -57,7 +61,12 @@ def is_loud(codec: str, payload: bytes) -> bool:
 
     Single samples that are much louder count no more than four times the threshold: a click is no speech.
     """
-    return sum(payload.translate(_weights(codec))) >= _WEIGHT * len(payload)
+    weights = payload.translate(_weights(codec))
+    size = len(weights)
+    if size <= _MOST_SUMMED:
+        # One more than the sum of all bytes is the lower half of this checksum, four times as fast as `sum`.
+        return (adler32(weights) & 0xFFFF) - 1 >= _WEIGHT * size
+    return sum(weights) >= _WEIGHT * size
 
 
 class _Sink:

@@ -21,7 +21,7 @@ from telephony.rtp.latch import Latch, goes_on
 from telephony.rtp.packet import HEADER_SIZE, MARKER, PLAIN, payload_bounds
 from telephony.rtp.sending import RATE, Sending
 from telephony.rtp.sequence import DUPLICATE, RESTARTED, Sequence
-from telephony.rtp.shortcut import Shortcut, word
+from telephony.rtp.shortcut import Ear, Shortcut, word
 from telephony.rtp.telephone_event import PressDetector
 
 EVENT = "telephone-event"
@@ -117,13 +117,20 @@ class Receiving(Sending):
             self._inward.stop()
 
     def shorten(
-        self, datagram: bytes, end: int, sequence: int, target: Sending | None = None, table: bytes | None = None
+        self,
+        codec: str,
+        datagram: bytes,
+        end: int,
+        sequence: int,
+        ear: Ear | None,
+        target: Sending | None = None,
+        table: bytes | None = None,
     ) -> Shortcut | None:
         """Let the packets that follow this one, which has just been relayed to ``target``, go on by themselves.
 
-        ``sequence`` is its extended number and ``table`` what translates its payload; without a target what follows is
-        only counted. None: it isn't a packet that another follows in that way, or somebody here or there has to see
-        each: keys of SRTP, a tap, a recording of what comes.
+        ``sequence`` is its extended number, ``codec`` the payload's and ``table`` what translates it; ``ear`` hears
+        what follows. Without a target that is only counted. None: it isn't a packet that another follows in that way,
+        or each has to be seen: by SRTP, or by a capture of what comes.
         """
         stream, source = self._stream, self._source
         samples = end - HEADER_SIZE
@@ -142,7 +149,7 @@ class Receiving(Sending):
         port = self._pair.rtp
         ssrc = 0
         if target is not None:
-            if target._secured is not None or target._tap is not None or target._outward is not None:
+            if target._secured is not None or target._outward is not None:
                 return None
             # It must be our last one too, and not one that came late into a stream of ours that has gone on.
             went = word(target.payload_type, target._sequence - 1, (target._timestamp - samples) & 0xFFFFFFFF)
@@ -163,6 +170,9 @@ class Receiving(Sending):
             (came, went),
             self._heard_at,
             stream.jitter / RATE,
+            (codec, codec if target is None else target.codec),
+            ear,
+            None if target is None else target._tap,
         )
         first = run.count if target is None else run.take
         alone = source == self._latch.signalled

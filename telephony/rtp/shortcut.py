@@ -15,6 +15,7 @@ long way, which ends the run and may begin another. So does the packet after whi
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Protocol
 
 from telephony.interfaces import MediaPort
@@ -26,6 +27,9 @@ _unpack = _WORDS.unpack_from
 _pack = _WORDS.pack_into
 _ONE = 1 << 32
 _RATE = 8000.0
+
+#: Who hears a packet's audio as well, on its way: codec, timestamp, payload.
+Ear = Callable[[str, int, bytes], None]
 
 
 def word(payload_type: int, sequence: int, timestamp: int) -> int:
@@ -51,11 +55,14 @@ class Shortcut:
     """A run of packets from ``source`` to ``target`` (None: to nobody, they are only counted).
 
     ``port`` is the target's, ``table`` translates each byte of the payload (None: as it is), ``samples`` is a packet's
-    length. ``at`` is the time of the last packet, ``jitter`` that of RFC 3550 A.8 in seconds.
+    length. ``ear`` hears what comes, ``tap`` what goes, each in its codec of ``codecs``. ``at`` is the time of the last
+    packet, ``jitter`` that of RFC 3550 A.8 in seconds.
     """
 
     __slots__ = (
         "_came",
+        "_codecs",
+        "_ear",
         "_expected",
         "_frame_seconds",
         "_last",
@@ -67,6 +74,7 @@ class Shortcut:
         "_ssrc",
         "_step",
         "_table",
+        "_tap",
         "_went",
         "at",
         "jitter",
@@ -86,6 +94,9 @@ class Shortcut:
         words: tuple[int, int],
         at: float,
         jitter: float,
+        codecs: tuple[str, str],
+        ear: Ear | None,
+        tap: Ear | None,
     ) -> None:
         """Begin behind a packet whose header was ``words[0]`` when it came and ``words[1]`` when it went.
 
@@ -97,6 +108,9 @@ class Shortcut:
         self._post = port.post
         self._source_ssrc, self._ssrc = ssrcs
         self._table = table
+        self._codecs = codecs
+        self._ear = ear
+        self._tap = tap
         self._size = HEADER_SIZE + samples
         self._frame_seconds = samples / _RATE
         self._step = _ONE + samples
@@ -125,11 +139,15 @@ class Shortcut:
         self.at = now
         self.jitter += ((off if off >= 0.0 else -off) - self.jitter) * 0.0625
         packet: memoryview | bytearray = place[:size]
+        if self._ear is not None:
+            self._ear(self._codecs[0], came & 0xFFFFFFFF, place[HEADER_SIZE:size].tobytes())
         if self._table is not None:
             # What stands where the header goes is overwritten.
             packet = bytearray(place[:size].tobytes().translate(self._table))
         _pack(packet, 0, came + self._shift, self._ssrc)
         self._post(packet)
+        if self._tap is not None:
+            self._tap(self._codecs[1], came + self._shift & 0xFFFFFFFF, bytes(packet[HEADER_SIZE:]))
         if came == self._last:
             self.stop()
         return True
@@ -145,6 +163,8 @@ class Shortcut:
         off = now - self.at - self._frame_seconds
         self.at = now
         self.jitter += ((off if off >= 0.0 else -off) - self.jitter) * 0.0625
+        if self._ear is not None:
+            self._ear(self._codecs[0], came & 0xFFFFFFFF, place[HEADER_SIZE:size].tobytes())
         if came == self._last:
             self.stop()
         return True

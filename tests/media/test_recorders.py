@@ -16,7 +16,7 @@ from telephony.codecs.g711 import ALAW_TO_ULAW, CODECS, decode_alaw, encode_alaw
 from telephony.errors import Error
 from telephony.media.files import decode_audio
 from telephony.media.levels import SILENCE_DBM0, is_silence, peak_of
-from telephony.media.recorders import MOST_WAITING, Recorder, RecordingEnd, TwoWayRecorder, is_loud
+from telephony.media.recorders import BATCH, MOST_WAITING, Recorder, RecordingEnd, TwoWayRecorder, is_loud
 from tests.media.fakes import Leg, Legs
 
 QUIET = b"\xd5" * 160
@@ -173,7 +173,7 @@ class DiskTests(RecorderCase):
         """One write at a time; what waits is bounded, the oldest is dropped and counted; the end waits for the disk."""
         self.threads.held = []
         recorder = self.recorder()
-        for n in range(MOST_WAITING + 125):
+        for n in range(MOST_WAITING + BATCH + 100):
             recorder.frame("PCMA", bytes((n % 251,)) * 160)
             self.assertLessEqual(len(self.threads.held), 1)
         self.assertEqual(recorder.dropped, 100)
@@ -184,8 +184,8 @@ class DiskTests(RecorderCase):
         self.successResultOf(done)
         self.successResultOf(again)
         got = decode_audio(self.path)
-        self.assertEqual(len(got), (MOST_WAITING + 25) * 160)
-        self.assertEqual(encode_alaw(got[-160:]), bytes(((MOST_WAITING + 124) % 251,)) * 160)
+        self.assertEqual(len(got), (MOST_WAITING + BATCH) * 160)
+        self.assertEqual(encode_alaw(got[-160:]), bytes(((MOST_WAITING + BATCH + 99) % 251,)) * 160)
 
     def test_a_full_disk(self) -> None:
         """ERROR once; what comes later is dropped; close still ends, and doesn't fail."""

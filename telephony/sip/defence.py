@@ -153,6 +153,8 @@ class Defence:
         self._answers = self._all_answers(now)
         self._probe: DelayedCall | None = None
         self._due = 0.0
+        #: By how much the last look was late, and the lesser of the last two.
+        self._last = 0.0
         self._late = 0.0
         self._looked = float("-inf")
 
@@ -228,7 +230,7 @@ class Defence:
         return self._bans.get(source_of(address) or "", 0.0) > self._clock.seconds()
 
     def late(self) -> bool:
-        """Tell whether this machine is too late with its work for more of it."""
+        """Tell whether this machine keeps being too late with its work for more of it; once is just a hiccup."""
         if self._late > TOO_LATE and self._clock.seconds() - self._looked < LOOK_HOLDS:
             self._counters["put_off_late"] += 1
             return True
@@ -243,7 +245,8 @@ class Defence:
     def _probed(self) -> None:
         self._probe = None
         self._looked = self._clock.seconds()
-        self._late = self._looked - self._due
+        last, self._last = self._last, self._looked - self._due
+        self._late = min(last, self._last)
 
     # What is told
 

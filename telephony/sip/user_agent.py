@@ -62,9 +62,9 @@ from telephony.sip.ways import Found, WayFinder
 from telephony.timing import Timing
 from telephony.trace.events import TraceEvent
 
-#: How many transactions of peers' requests there may be, most of them waiting 32 s for stragglers: some 1,500 calls a
+#: How many transactions of peers' requests there may be, most of them waiting 32 s for stragglers: some 3,000 calls a
 #: second. Beyond that only what ends a call is taken; everything else is 503, for which nothing is kept.
-MAX_TRANSACTIONS = 100_000
+MAX_TRANSACTIONS = 200_000
 #: How often `UserAgent.settle` looks, in seconds.
 SETTLE_EVERY = 0.05
 

@@ -37,7 +37,7 @@ _REPLACES = "telephony/sip/replaces.py"
 _SENDING = "telephony/sip/sending.py"
 _SESSION = "telephony/sip/session.py"
 _TIMER = "telephony/sip/session_timer.py"
-_TRANSACTION = "telephony/sip/transaction.py"
+_TRANSACTION = "telephony/sip/client_transaction.py"
 _USER_AGENT = "telephony/sip/user_agent.py"
 _WAYS = "telephony/sip/ways.py"
 

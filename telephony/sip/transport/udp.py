@@ -14,10 +14,12 @@ from telephony.trace.masking import masked
 
 #: What a response begins with.
 RESPONSE = b"SIP/"
+#: How many flows a port keeps for the next datagram from there.
+MAX_FLOWS = 4096
 
 
 class UdpFlow:
-    """Our port and one remote address. Cheap: made for each datagram, kept by whom it interests."""
+    """Our port and one remote address; the latest ones are kept, so that what waits for stragglers shares them."""
 
     __slots__ = ("_transport", "remote")
 
@@ -60,12 +62,13 @@ class UdpFlow:
 class UdpTransport:
     """A bound UDP port for SIP. Raises OSError when the port can't be had."""
 
-    __slots__ = ("_port", "_user", "address", "own")
+    __slots__ = ("_flows", "_port", "_user", "address", "own")
 
     transport = "UDP"
 
     def __init__(self, host: Host, address: Address, user: TransportUser) -> None:
         self._user = user
+        self._flows: dict[Address, UdpFlow] = {}
         self._port = host.open_datagram_port(address, self._received)
         self._port.drained = user.turn
         self.address = self._port.address
@@ -73,7 +76,12 @@ class UdpTransport:
 
     def flow(self, remote: Address, name: str | None = None) -> UdpFlow:
         """Return the flow to a remote address."""
-        return UdpFlow(self, remote)
+        flow = self._flows.get(remote)
+        if flow is None:
+            if len(self._flows) >= MAX_FLOWS:
+                self._flows.clear()
+            flow = self._flows[remote] = UdpFlow(self, remote)
+        return flow
 
     def send(self, data: bytes, remote: Address) -> None:
         """Send one message."""
@@ -89,7 +97,7 @@ class UdpTransport:
         user = self._user
         if user.shuns(source, data.startswith(RESPONSE)):
             return
-        flow = UdpFlow(self, source)
+        flow = self._flows.get(source) or self.flow(source)
         if is_stun(data):
             user.stun_received(data, flow)
             return

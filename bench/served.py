@@ -3,7 +3,8 @@
     python -m bench.served DIRECTORY CORE TARGET_PORT [--replay off|signalling] [--turns] [--profile FILE]
 
 Owns: a `TelephonyService` on one core, made from a configuration file as anybody would write it, with one service for
-each file of ``bench/applications``, called by its name (``sip:answer@…``), the record file and the replay ring as they
+each file of ``bench/applications``, called by its name (``sip:answer@…``), and ``direct``, which is ``transfer`` with
+direct media; the record file and the replay ring as they
 are by default. Nothing of the product is replaced or left out; limits that keep an empty machine from being used up are
 lifted (``max_calls``).
 
@@ -38,6 +39,10 @@ def configuration_text(directory: Path, target_port: int, replay: str) -> str:
         f'\n[[service]]\nname = "{path.stem}"\nmatch = "{path.stem}"\napplication = "{path}"\n'
         f'parameters = "{parameters.get(path.stem, target)}"\n'
         for path in sorted(APPLICATIONS.glob("*.py"))
+    )
+    services += (
+        f'\n[[service]]\nname = "direct"\nmatch = "direct"\napplication = "{APPLICATIONS}/transfer.py"\n'
+        f'parameters = "{target}"\nmedia = "direct"\n'
     )
     return (
         '[sip]\nlisten = ["udp:127.0.0.1:0"]\n'

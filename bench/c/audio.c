@@ -102,12 +102,17 @@ Leg *leg_open(int call, int side) {
     return leg;
 }
 
-void leg_start(int call, int side, uint32_t address, uint16_t port) {
+void leg_aim(int call, int side, uint32_t address, uint16_t port) {
     Leg *leg = leg_open(call, side);
     memset(&leg->to, 0, sizeof leg->to);
     leg->to.sin_family = AF_INET;
     leg->to.sin_addr.s_addr = address;
     leg->to.sin_port = htons(port);
+}
+
+void leg_start(int call, int side, uint32_t address, uint16_t port) {
+    Leg *leg = leg_open(call, side);
+    leg_aim(call, side, address, port);
     leg->ssrc = (uint32_t)rand();
     leg->sequence = (uint16_t)rand();
     leg->timestamp = (uint32_t)rand();

@@ -28,12 +28,11 @@ typedef struct {
     uint64_t serial, invited, left, answered_b;
     uint32_t attempt;                 /* counts what was begun, so that an old timer is known to be old */
     State state;
-    bool rang, b_invited, b_acked, b_over, forked;
+    bool rang, b_invited, b_acked, b_over;
     uint8_t sendings, b_sendings;
     uint16_t b_size;
     char to[160], contact[192], routes[512]; /* of the caller's dialog */
     char b_ok[1536];                         /* the target's 200, to be sent again */
-    char b_from[192], b_to[192], b_callid[128], b_contact[192], b_routes[512]; /* of the target's dialog */
 } Call;
 
 typedef enum { RESEND, RESEND_200, HANG_UP, GIVE_UP } What;
@@ -343,7 +342,6 @@ static void place(uint64_t now) {
     Call *one = &calls[call];
     uint32_t attempt = one->attempt + 1;
     memset(one, 0, offsetof(Call, b_ok));
-    one->b_callid[0] = 0;
     one->attempt = attempt;
     one->serial = ++serials;
     one->state = CALLING;
@@ -467,6 +465,18 @@ static int respond(char *data, const Message *message, const char *status, const
                           length, length, body ? body : "");
 }
 
+/* The server wants the audio of a call that is up to go elsewhere, or asks where it is. */
+static void invited_again(int side, const Message *message, uint32_t call) {
+    char data[ROOM], extra[256], body[512];
+    uint32_t address;
+    uint16_t port;
+    int length = describe(body, call, side);
+    snprintf(extra, sizeof extra, "Contact: <sip:%c%u@127.0.0.1:%u>\r\nContent-Type: application/sdp\r\n",
+             side == CALLER ? 'c' : 't', call, ports[side]);
+    send_to_server(side, data, respond(data, message, "200 OK", "", extra, body, length));
+    if (plan.media && call < MAX_MEDIA && audio_port(message, &address, &port)) leg_aim((int)call, side, address, port);
+}
+
 static void invited(const Message *message, Call *one, uint32_t call) {
     char data[ROOM], tag[64], contact[256], body[512];
     if (one->b_invited) {
@@ -478,9 +488,6 @@ static void invited(const Message *message, Call *one, uint32_t call) {
     snprintf(tag, sizeof tag, ";tag=t%x%llu", run, (unsigned long long)one->serial);
     snprintf(contact, sizeof contact, "Contact: <sip:t%u@127.0.0.1:%u>\r\n", call, ports[TARGET]);
     send_to_server(TARGET, data, respond(data, message, "180 Ringing", tag, contact, NULL, 0));
-    keep(one->b_callid, sizeof one->b_callid, message->callid);
-    keep(one->b_from, sizeof one->b_from, message->from);
-    keep_uri(one->b_contact, sizeof one->b_contact, message->contact);
     strcat(contact, "Content-Type: application/sdp\r\n");
     int length = describe(body, call, TARGET);
     int size = respond(data, message, "200 OK", tag, contact, body, length);
@@ -522,8 +529,17 @@ static void request(Message *message) {
         if (!ack) account.late++;
         return;
     }
-    if (ack) {
-        if (one->b_acked) return;
+    bool within = memmem(message->to.at, (size_t)message->to.size, ";tag=", 5) != NULL;
+    if (!ack && within && !strcmp(message->method, "INVITE")) {
+        invited_again(TARGET, message, number);
+    } else if (ack) {
+        if (one->b_acked) {
+            uint32_t address;
+            uint16_t port;
+            if (plan.media && number < MAX_MEDIA && !one->b_over && audio_port(message, &address, &port))
+                leg_aim((int)number, TARGET, address, port);
+            return;
+        }
         one->b_acked = true;
         if (one->state == TALKING) {
             one->attempt++; /* no longer waited for */
@@ -542,6 +558,29 @@ static void request(Message *message) {
     }
 }
 
+/* What the server asks of a caller is granted. A BYE while the caller talks means that the server ended a call that the
+ * caller had not: counted as one whose target left. */
+static void asked_of_caller(const Message *message) {
+    char data[ROOM];
+    uint32_t call, address;
+    uint16_t port;
+    unsigned long long serial;
+    Call *one = whose(message, &call, &serial);
+    bool ours = one && one->serial == serial && one->state == TALKING;
+    if (ours && !strcmp(message->method, "INVITE")) {
+        invited_again(CALLER, message, call);
+    } else if (!strcmp(message->method, "ACK")) {
+        if (ours && plan.media && call < MAX_MEDIA && audio_port(message, &address, &port))
+            leg_aim((int)call, CALLER, address, port);
+    } else {
+        send_to_server(CALLER, data, respond(data, message, "200 OK", "", "", NULL, 0));
+        if (ours && !strcmp(message->method, "BYE")) {
+            account.target_left++;
+            over(call);
+        }
+    }
+}
+
 void calls_read(int side) {
     static char data[65536];
     for (int count = 0; count < 64; count++) {
@@ -556,18 +595,7 @@ void calls_read(int side) {
         if (message.status) {
             response(&message);
         } else if (side == CALLER) {
-            /* What the server asks of a caller (OPTIONS, UPDATE, its own BYE) is granted. A BYE here means that the
-             * server ended a call that the caller had not: counted as one that was given up. */
-            char answer[ROOM];
-            if (strcmp(message.method, "ACK"))
-                send_to_server(CALLER, answer, respond(answer, &message, "200 OK", "", "", NULL, 0));
-            uint32_t call;
-            unsigned long long serial;
-            Call *one = strcmp(message.method, "BYE") ? NULL : whose(&message, &call, &serial);
-            if (one && one->serial == serial && one->state == TALKING) {
-                account.target_left++;
-                over(call);
-            }
+            asked_of_caller(&message);
         } else {
             request(&message);
         }

@@ -49,6 +49,7 @@ extern int audio_payload[2]; /* payload type of each side */
 
 Leg *leg_open(int call, int side);
 void leg_start(int call, int side, uint32_t address, uint16_t port);
+void leg_aim(int call, int side, uint32_t address, uint16_t port); /* elsewhere from now on */
 void leg_stop(int call, int side);
 void leg_account(int call, int side);
 void leg_first(int call); /* the target's first packet, at once */

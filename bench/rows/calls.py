@@ -30,7 +30,9 @@ def memory(user: str, replay: str, rig: Rig) -> Measured:
             load.rest(rig.span(REST_SECONDS, 0.4))
             sizes.append(running.process.resident_kib())
         sockets = running.process.udp_ports()
-        load.hang_up(200.0)
+        ended = load.hang_up(200.0)
+    if ended["completed"] != many:
+        raise Broken(f"only {ended['completed']} of {many} calls were still there to be ended")
     return Measured(
         (sizes[1] - sizes[0]) / (many - few), {"resident_kib": sizes, "calls": [few, many], "udp_sockets": sockets}
     )

@@ -63,13 +63,13 @@ def begin(load: Load, user: str, calls: int, *, transfer: bool = True) -> None:
         raise Broken(f"only {up['up']} of {calls} calls came about (last status {up['other_status']})")
 
 
-def project_relays(calls: tuple[int, int], rig: Rig) -> Measured:
-    """Measure the project; ``calls`` in full and with ``--quick``."""
+def project_relays(calls: tuple[int, int], user: str, rig: Rig) -> Measured:
+    """Measure the project's service ``user``; ``calls`` in full and with ``--quick``."""
     count = rig.count(*calls)
     options = () if rig.profile is None else ("--profile", rig.profile)
     with rig.load() as load, project(rig.workshop, rig.cores[0], load.target_port, *options) as running:
         load.towards(running.port)
-        begin(load, "transfer", count)
+        begin(load, user, count)
         measured = talk(load, running, count, rig.span(10.0, 1.5))
         figures = running.figures()
         load.hang_up()
@@ -109,8 +109,9 @@ ROWS = [
         unit="CPU-ms/call-second",
         about="50 packets a second each way; 500 calls; added delay p99 and loss below",
         contenders=(
-            Contender("project", partial(project_relays, SIZE)),
+            Contender("project", partial(project_relays, SIZE, "transfer")),
             Contender("rtpengine", partial(relays, rtpengine.rtpengine, SIZE), rtpengine.absent),
+            Contender("project, direct media", partial(project_relays, SIZE, "direct"), quick=False),
             Contender("C relay", partial(relays, relay.relay, SIZE), relay.absent),
         ),
         aims=(
@@ -119,7 +120,7 @@ ROWS = [
             Aim(1.0, higher=False, figure="delay_p99_ms", called="delay p99", unit="ms"),
             Aim(0, higher=False, figure="lost", called="packets lost", worst=True),
         ),
-        seconds=(75, 11),
+        seconds=(95, 11),
         notes=_notes,
     ),
 ]

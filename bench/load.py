@@ -60,7 +60,7 @@ class Load:
     """The running load generator."""
 
     def __init__(self, workshop: Workshop, core: int) -> None:
-        program = workshop.built("load", "load.c", "calls.c", "audio.c")
+        program = workshop.built("load", "load.c", "calls.c", "sip.c", "audio.c")
         self.process = Process([str(program)], core, lines=True, log=workshop.directory / "load.log")
         ports = self.tell("ports")
         self.target_port = int(ports["target"])

@@ -15,6 +15,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from telephony.errors import RemoteProtocolError
 from telephony.sdp.negotiation import Negotiation
@@ -69,7 +70,7 @@ def malformed(data: bytes, kind: int) -> bytes:
     )[kind % 5]
 
 
-def read(data: bytes) -> tuple[object, ...]:
+def read(data: bytes) -> tuple[Any, ...]:
     """Parse a message and read what a dialog needs of it."""
     message = parse_message(data)
     assert message is not None
@@ -88,8 +89,8 @@ def timed(work: Callable[[int], object], count: int) -> float:
 def check_reading(messages: list[bytes]) -> None:
     """Raise unless what is read is what was written, and what is malformed is refused."""
     for number, data in enumerate(messages):
-        via, sender, to, contacts, routes, cseq = read(data)  # type: ignore[misc]
-        got = (via.branch, sender.tag, to.tag, len(contacts), len(routes), cseq.number)  # type: ignore[attr-defined]
+        via, sender, to, contacts, routes, cseq = read(data)
+        got = (via.branch, sender.tag, to.tag, len(contacts), len(routes), cseq.number)
         wanted = (f"z9hG4bK5d8e.4f1a92b6.{number}", f"a{number:07x}", None, 1, 2, number + 1)
         if got != wanted:
             raise SystemExit(f"message {number} was read as {got}, not {wanted}")

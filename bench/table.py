@@ -74,7 +74,7 @@ def _verdict(text: str, verdict: str, held: float | None, *, shown: bool) -> str
 
 def table(results: Sequence[Result]) -> str:
     """Return the table as plain text, as wide as its widest cells."""
-    lines = [HEADINGS]
+    lines: list[tuple[str, ...]] = [HEADINGS]
     for result in results:
         lines += lines_of(result)
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]

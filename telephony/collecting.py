@@ -25,10 +25,11 @@ from telephony.interfaces import Clock, DelayedCall
 
 _log = Logger()
 
-#: How many objects more there are than at the last look before the young are looked at, which takes some milliseconds.
+#: How many objects more there are than at the last look before the young are looked at: there may be ten times as many
+#: young ones, when as many old ones have gone meanwhile, and to look at them takes some milliseconds.
 #: Those that survive one look aren't looked at again before it is quiet: they live for 32 s mostly, and to look at them
 #: ten times took as long as everything else that the collector does.
-YOUNG = 4_000
+YOUNG = 1_000
 #: How often it is seen whether it is quiet, in seconds.
 EVERY = 10.0
 #: So many blocks of memory more than twice what the last full collection left mean that garbage may be piling up.

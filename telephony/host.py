@@ -48,7 +48,7 @@ _log = Logger()
 #: How many datagrams a port reads at most, and for how many seconds, before the reactor looks at its other sockets and
 #: at its timers again.
 DRAIN_LIMIT = 128
-DRAIN_SECONDS = 0.005
+DRAIN_SECONDS = 0.003
 #: What is asked of the system for each UDP socket, in bytes; it may grant less (net.core.rmem_max). A burst of calls
 #: must fit into it while the reactor is at something else.
 BUFFER_SIZE = 1 << 22

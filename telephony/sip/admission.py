@@ -12,8 +12,9 @@ to be configured or estimated: as long as anybody waits, every moment that nobod
 taken up, and what can't be had in time is refused. The patience is shorter than T1, so that callers don't repeat
 themselves.
 
-A turn of the reactor must not be long either, since packets of audio wait for its end: `SLICE` seconds go to new calls,
-less by what everything else took when they are taken up turn after turn. When everything else alone takes longer than
+A turn of the reactor must not be long either, since packets of audio wait for its end: `SLICE` seconds go to new calls
+(their applications take twice that in the same turn), less by what everything else took when they are taken up turn
+after turn, but always to one. When everything else alone takes longer than
 `FULL`, no new call is taken up at all: what makes the machine late then are the calls that are there.
 """
 
@@ -35,7 +36,7 @@ _log = Logger()
 PATIENCE = 0.2
 #: Seconds of one turn of the reactor that new calls may take, at least one call; and seconds of everything else from
 #: which on none is taken up.
-SLICE = 0.005
+SLICE = 0.0025
 FULL = 0.02
 #: How many may wait; beyond that a new one is refused at once.
 MOST_WAITING = 8192
@@ -117,7 +118,7 @@ class Admission(Generic[T]):
         """
         self._more = more
         if self._turn is None and self._waiting:
-            self._work(SLICE)
+            self._work(SLICE, True)
 
     def _again(self) -> None:
         self._turn = None
@@ -125,17 +126,17 @@ class Admission(Generic[T]):
         others = self._clock.seconds() - self._ended
         # It counts once: were there more to be read, it would have been looked at between two turns.
         more, self._more = self._more, False
-        self._work(0.0 if more or others > FULL else max(0.0, SLICE - others / 4))
+        self._work(max(0.0, SLICE - others / 4), not more and others <= FULL)
 
-    def _work(self, budget: float) -> None:
+    def _work(self, budget: float, first: bool) -> None:
+        """Deal with those whose turn it is, for ``budget`` seconds; ``first``: one may be taken up at any rate."""
         waiting = self._waiting
         seconds = self._clock.seconds
         now = seconds()
         # Refusals take time, too. However little there is, something gets done in each turn.
         until = now + max(budget, SLICE / 2)
-        mine = now + budget
+        mine = now + budget if first else now
         patience = self.patience or float("inf")
-        first = budget > 0.0
         while waiting:
             came, call = waiting[0]
             if now - came > patience:

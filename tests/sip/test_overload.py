@@ -117,8 +117,8 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual((len(self.taken), len(self.refused)), (2 * taken, 20 - 2 * taken))
 
     def test_full(self) -> None:
-        """Where everything else takes all the time there is, none is taken up; where it takes some, fewer are."""
-        for others, expected in ((0.0, 5), (SLICE, 4), (2 * SLICE, 3), (FULL + 0.001, 0)):
+        """Where everything else takes all the time, none is taken up; where it takes some, fewer: one at least."""
+        for others, expected in ((0.0, 5), (SLICE, 4), (2 * SLICE, 3), (6 * SLICE, 1), (FULL + 0.001, 0)):
             self.setUp()
             self.offer(*range(100))
             self.admission.turn()

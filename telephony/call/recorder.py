@@ -42,7 +42,10 @@ from telephony.trace.recording import (
     channel_name,
     kept_message,
     line_of,
+    over_line,
     read_recording,
+    state_line,
+    verb_line,
     words_without_secrets,
 )
 
@@ -167,8 +170,8 @@ class CallRecording:
 
     def stepped(self, channel: ChannelCore, new: State) -> None:
         """Add a channel's new state."""
-        entry: Entry = {"channel": self.role(channel), "state": str(new)}
-        self.add(entry | {"cause": str(channel.cause())} if new is State.IDLE else entry)
+        cause = str(channel.cause()) if new is State.IDLE else ""
+        self._keep(state_line(self._now(), self.role(channel), str(new), cause))
 
     def verb(self, subject: Any, method: Callable[..., Deferred[Any]], args: Any, kwargs: Any) -> Deferred[Any]:
         """Run a verb and note it, with what comes of it."""
@@ -185,22 +188,22 @@ class CallRecording:
         def run() -> Deferred[Any]:
             self._verbs += 1
             said = [self._words(one) for one in args] + [f"{key}={self._words(one)}" for key, one in kwargs.items()]
-            self.add({"channel": role, "verb": self._verbs, "name": name, "args": _short(", ".join(said))})
+            self._keep(verb_line(self._now(), role, self._verbs, name, _short(", ".join(said))))
             return maybeDeferred(method, subject, *args, **kwargs).addBoth(self._ended, role, self._verbs, name)
 
         return run() if self._director is None else self._director(role, name, run)
 
     def _ended(self, result: Any, role: int, number: int, name: str) -> Any:
-        entry: Entry = {"channel": role, "over": number, "name": name}
         if isinstance(result, Failure):
             error = result.value
             cancelled = isinstance(error, CancelledError)
             text = "cancelled" if cancelled else f"{type(error).__name__}: {error}"
-            self.add(entry | {"raised": _short(words_without_secrets(text))})
+            told = _short(words_without_secrets(text))
+            self._keep(over_line(self._now(), role, number, name, "raised", told))
             if not cancelled and not isinstance(error, Hangup):
                 self._failures += 1
         else:
-            self.add(entry | {"is": _short(self._words(result))})
+            self._keep(over_line(self._now(), role, number, name, "is", _short(self._words(result))))
             if result is JobCause.ERROR:
                 self._failures += 1
         return result

@@ -38,7 +38,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from json.encoder import encode_basestring_ascii as _quoted
 from math import isfinite
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -93,6 +93,27 @@ def words_without_secrets(text: str) -> str:
 def line_of(entry: Entry) -> bytes:
     """Return an entry as a line without its end, in ASCII."""
     return f"{{{','.join([f'{_quoted(key)}:{_written(value)}' for key, value in entry.items()])}}}".encode()
+
+
+# Each call has these by the dozen, so that their lines are written out: a third of what `line_of` costs.
+
+
+def state_line(time: float, channel: int, state: str, cause: str = "") -> bytes:
+    """Return the line of a channel's new state."""
+    told = f',"cause":"{cause}"' if cause else ""
+    return f'{{"t":{time!r},"channel":{channel},"state":"{state}"{told}}}'.encode()
+
+
+def verb_line(time: float, channel: int, number: int, name: str, args: str) -> bytes:
+    """Return the line of a verb that was called."""
+    said = f'"verb":{number},"name":{_quoted(name)},"args":{_quoted(args)}'
+    return f'{{"t":{time!r},"channel":{channel},{said}}}'.encode()
+
+
+def over_line(time: float, channel: int, number: int, name: str, how: Literal["is", "raised"], told: str) -> bytes:
+    """Return the line of a verb's end."""
+    said = f'"over":{number},"name":{_quoted(name)},"{how}":{_quoted(told)}'
+    return f'{{"t":{time!r},"channel":{channel},{said}}}'.encode()
 
 
 def _written(value: object) -> str:

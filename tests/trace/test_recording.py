@@ -17,7 +17,10 @@ from telephony.trace.recording import (
     line_of,
     message_entry,
     names_of,
+    over_line,
     read_recording,
+    state_line,
+    verb_line,
     without_secrets,
     words_without_secrets,
 )
@@ -185,3 +188,22 @@ class ComparisonTests(SynchronousTestCase):
             self.assertEqual(
                 next(iter(names_of([TraceEvent(0, ("192.0.2.1", 1), HERE, "UDP", text_, False)]).values())), "eve"
             )
+
+
+class WrittenOutTests(SynchronousTestCase):
+    def test_as_any_entry(self) -> None:
+        """The lines that are written out are those that their entries would give, whatever an application says."""
+        said = 'sip:zo\udceb"\\\n\u2026'
+        told = {"t": 1e-06, "channel": 1}
+        self.assertEqual(state_line(1e-06, 1, "IDLE", "NORMAL"), line_of(told | {"state": "IDLE", "cause": "NORMAL"}))
+        self.assertEqual(state_line(1e-06, 1, "ANSWERED"), line_of(told | {"state": "ANSWERED"}))
+        self.assertEqual(
+            verb_line(1e-06, 1, 2, "call", said), line_of(told | {"verb": 2, "name": "call", "args": said})
+        )
+        for how in ("is", "raised"):
+            self.assertEqual(
+                over_line(1e-06, 1, 2, "call", how, said),  # type: ignore[arg-type]
+                line_of(told | {"over": 2, "name": "call", how: said}),
+            )
+        odd = {"t": 2.5, "channel": True, "none": None, "list": [1, "a"], "inf": float("inf"), "own": {"a": 1}}
+        self.assertEqual(line_of(odd), json.dumps(odd, separators=(",", ":")).encode())

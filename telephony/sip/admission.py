@@ -13,9 +13,8 @@ taken up, and what can't be had in time is refused. The patience is shorter than
 themselves.
 
 A turn of the reactor must not be long either, since packets of audio wait for its end: `SLICE` seconds go to new calls
-(their applications take twice that in the same turn), less by what everything else took when they are taken up turn
-after turn, but always to one. When everything else alone takes longer than
-`FULL`, no new call is taken up at all: what makes the machine late then are the calls that are there.
+(their applications take twice that in the same turn). When everything else took longer than `BUSY` since the last turn,
+only one is taken up; longer than `FULL`, none at all: what makes the machine late then are the calls that are there.
 """
 
 from __future__ import annotations
@@ -34,10 +33,12 @@ _log = Logger()
 
 #: Seconds that a new call may wait for, unless it is set otherwise; less than half of T1.
 PATIENCE = 0.2
-#: Seconds of one turn of the reactor that new calls may take, at least one call; and seconds of everything else from
-#: which on none is taken up.
+#: Seconds of one turn of the reactor that new calls may take. Not less than that however much else there is to do: a
+#: share that shrinks with the load would be what limits how many calls are answered.
 SLICE = 0.0025
-FULL = 0.02
+#: Seconds of everything else in one turn from which on one call is taken up, or none.
+BUSY = 0.02
+FULL = 0.1
 #: How many may wait; beyond that a new one is refused at once.
 MOST_WAITING = 8192
 #: Seconds without a refusal after which the overload is over.
@@ -126,7 +127,7 @@ class Admission(Generic[T]):
         others = self._clock.seconds() - self._ended
         # It counts once: were there more to be read, it would have been looked at between two turns.
         more, self._more = self._more, False
-        self._work(max(0.0, SLICE - others / 4), not more and others <= FULL)
+        self._work(0.0 if others > BUSY else SLICE, not more and others <= FULL)
 
     def _work(self, budget: float, first: bool) -> None:
         """Deal with those whose turn it is, for ``budget`` seconds; ``first``: one may be taken up at any rate."""

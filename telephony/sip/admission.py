@@ -13,8 +13,8 @@ taken up, and what can't be had in time is refused. The patience is shorter than
 themselves.
 
 A turn of the reactor must not be long either, since packets of audio wait for its end: `SLICE` seconds go to new calls
-(their applications take twice that in the same turn). When everything else took longer than `BUSY` since the last turn,
-only one is taken up; longer than `FULL`, none at all: what makes the machine late then are the calls that are there.
+(their applications take twice that in the same turn), and none when everything else took longer than `FULL` since the
+last one: what makes the machine late then are the calls that are there.
 """
 
 from __future__ import annotations
@@ -36,8 +36,7 @@ PATIENCE = 0.2
 #: Seconds of one turn of the reactor that new calls may take. Not less than that however much else there is to do: a
 #: share that shrinks with the load would be what limits how many calls are answered.
 SLICE = 0.0025
-#: Seconds of everything else in one turn from which on one call is taken up, or none.
-BUSY = 0.02
+#: Seconds of everything else in one turn beyond which none is taken up.
 FULL = 0.1
 #: How many may wait; beyond that a new one is refused at once.
 MOST_WAITING = 8192
@@ -119,7 +118,7 @@ class Admission(Generic[T]):
         """
         self._more = more
         if self._turn is None and self._waiting:
-            self._work(SLICE, True)
+            self._work(True)
 
     def _again(self) -> None:
         self._turn = None
@@ -127,31 +126,24 @@ class Admission(Generic[T]):
         others = self._clock.seconds() - self._ended
         # It counts once: were there more to be read, it would have been looked at between two turns.
         more, self._more = self._more, False
-        self._work(0.0 if others > BUSY else SLICE, not more and others <= FULL)
+        self._work(not more and others <= FULL)
 
-    def _work(self, budget: float, first: bool) -> None:
-        """Deal with those whose turn it is, for ``budget`` seconds; ``first``: one may be taken up at any rate."""
+    def _work(self, taking: bool) -> None:
+        """Refuse those who have waited for too long, then take others up, if ``taking``, one at least."""
         waiting = self._waiting
         seconds = self._clock.seconds
         now = seconds()
-        # Refusals take time, too. However little there is, something gets done in each turn.
-        until = now + max(budget, SLICE / 2)
-        mine = now + budget if first else now
+        # Refusals take time, too: as much again, at most. Who is to be refused then has its turn later.
+        until = now + SLICE
         patience = self.patience or float("inf")
-        while waiting:
-            came, call = waiting[0]
-            if now - came > patience:
-                waiting.popleft()
-                self._put_off(call, now)
-            elif first or now < mine:
-                first = False
-                waiting.popleft()
-                self._take(call)
-            else:
-                break
+        while waiting and now - waiting[0][0] > patience and now < until:
+            self._put_off(waiting.popleft()[1], now)
             now = seconds()
-            if now >= until:
-                break
+        until = now + SLICE
+        while taking and waiting and now - waiting[0][0] <= patience:
+            self._take(waiting.popleft()[1])
+            now = seconds()
+            taking = now < until
         self._ended = now
         if waiting:
             self._turn = self._clock.callLater(0, self._again)

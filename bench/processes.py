@@ -41,10 +41,14 @@ def free_port(kind: int = socket.SOCK_DGRAM) -> int:
 
 
 def _settle(core: int) -> None:
-    """Take this process to a core, and before others that want it, where the system lets us (root)."""
+    """Take this process to a core, and before others that want it, where the system lets us (root).
+
+    Linux shares out cores among sessions first (autogroup) and among their processes then, so both are told.
+    """
     os.sched_setaffinity(0, {core})
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
+        Path("/proc/self/autogroup").write_text(str(PRIORITY))
 
 
 class Process:
@@ -63,6 +67,7 @@ class Process:
             text=True,
             env=environment,
             cwd=cwd,
+            start_new_session=True,
             # Between fork and exec; inherited by all its threads.
             preexec_fn=lambda: _settle(core),
         )

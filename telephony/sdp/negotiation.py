@@ -69,15 +69,13 @@ class Securing(Enum):
     @property
     def protocols(self) -> frozenset[str]:
         """The protocols of m= lines that are taken."""
-        return _PROTOCOLS[self]
+        # Compared, not looked up: the hash of a member is a call of its own.
+        if self is Securing.REFUSED:
+            return PLAIN
+        return SECURED if self is Securing.DEMANDED else _BOTH
 
 
-_PROTOCOLS = {
-    Securing.REFUSED: PLAIN,
-    Securing.TAKEN: PLAIN | SECURED,
-    Securing.OFFERED: PLAIN | SECURED,
-    Securing.DEMANDED: SECURED,
-}
+_BOTH = PLAIN | SECURED
 
 
 @attrs.frozen
@@ -534,7 +532,7 @@ def _choose(
 
     Raises `RemoteProtocolError` (488) when there is none; it says what is wrong with the last.
     """
-    reason = RemoteProtocolError("the offer has no audio line (RFC 3264 section 6)", 488)
+    reason: RemoteProtocolError | None = None
     media = peer.session.media
     order = list(range(len(media)))
     if first is not None and first < len(order):
@@ -551,7 +549,7 @@ def _choose(
         if any(name in codecs for name in stream.types.values()):
             return index, stream, rtp, rtcp
         reason = RemoteProtocolError(f"the offer has none of our codecs: {', '.join(codecs)}", 488)
-    raise reason
+    raise reason or RemoteProtocolError("the offer has no audio line (RFC 3264 section 6)", 488)
 
 
 def _refused(media: str, protocol: str, formats: str) -> _Line:

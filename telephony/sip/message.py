@@ -12,13 +12,14 @@ response has the request's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from telephony.errors import RemoteProtocolError
 from telephony.sip.grammar import check_writable, excerpt, is_token, split_list
 from telephony.sip.headers import (
     CANONICAL,
+    KEYS,
     CSeq,
     NameAddr,
     Via,
@@ -114,8 +115,15 @@ _CLASSES = {1: "Progress", 2: "OK", 3: "Redirection", 4: "Request Failure", 5: "
 #: Spaces and control characters: what would break a start line.
 _NOT_IN_URI = re.compile(r"[\x00-\x20\x7f]")
 
-#: What a field begins with on the wire, by its key.
-_WRITTEN = {key: f"{name}: " for key, name in CANONICAL.items()}
+
+class _Beginnings(dict[str, str]):
+    """What a field begins with on the wire, by its key; of a name that we don't know that is the key itself."""
+
+    def __missing__(self, key: str) -> str:
+        return f"{key}: "
+
+
+_BEGINNINGS = _Beginnings({key: f"{name}: " for key, name in CANONICAL.items()})
 #: Where a message keeps the typed value of the fields that have a place of their own.
 _PLACES = {"via": "_via", "from": "_from", "to": "_to", "call-id": "_call_id", "cseq": "_cseq"}
 #: What a response has of its request, whatever its status (RFC 3261 8.2.6.2).
@@ -131,6 +139,11 @@ Fields = dict[str, str | tuple[str, ...]]
 def reason_phrase(status: int) -> str:
     """Return the usual reason phrase of ``status``; of its class where the status has none."""
     return REASONS.get(status) or _CLASSES.get(status // 100, "Unknown")
+
+
+def _several(start: str, values: Iterable[str]) -> str:
+    """Return the lines of a field that is there more than once, without the last line end."""
+    return start + f"\r\n{start}".join(values)
 
 
 def _parse_call_id(text: str) -> str:
@@ -193,11 +206,11 @@ class Message:
 
     def has(self, name: str) -> bool:
         """Tell whether there is a field of that name."""
-        return field_key(name) in self._fields
+        return (KEYS.get(name) or field_key(name)) in self._fields
 
     def get(self, name: str) -> str | None:
         """Return the first value of that name; None where there is none."""
-        value = self._fields.get(field_key(name))
+        value = self._fields.get(KEYS.get(name) or field_key(name))
         return value if value is None or type(value) is str else value[0]
 
     def get_all(self, name: str) -> list[str]:
@@ -247,13 +260,16 @@ class Message:
 
     def _checked(self, name: str, value: str) -> tuple[str, str]:
         """Return the key and the text for a field about to be written, and forget its typed value."""
-        key = field_key(name)
-        if key not in CANONICAL:
-            if not is_token(name):
-                raise ValueError(f"{name!r} is no header field's name: it must be a token (RFC 3261 25.1)")
-            self._spell(key, name)
+        key = KEYS.get(name)
+        if key is None:
+            key = field_key(name)
+            if key not in CANONICAL:
+                if not is_token(name):
+                    raise ValueError(f"{name!r} is no header field's name: it must be a token (RFC 3261 25.1)")
+                self._spell(key, name)
         value = check_writable(value).strip(" \t")
-        self._forget(key)
+        if self._typed is not None or key in _PLACES:
+            self._forget(key)
         return key, value
 
     def _forget(self, key: str) -> None:
@@ -428,17 +444,17 @@ class Message:
 
     def to_bytes(self) -> bytes:
         """Return the message as it goes on the wire. Content-Length is written here, whatever the fields say."""
-        lines = [self.start_line]
-        for key, value in self._fields.items():
-            start = _WRITTEN.get(key)
-            if start is None:
-                start = f"{self._spelled.get(key, key) if self._spelled else key}: "
-            elif key == "content-length":
-                continue
-            if type(value) is str:
-                lines.append(start + value)
-            else:
-                lines.extend([start + one for one in value])
+        fields, spelled, lines = self._fields, self._spelled, [self.start_line]
+        if spelled is None and "content-length" not in fields:
+            # So it is with what we make ourselves, each response above all.
+            lines += [
+                _BEGINNINGS[key] + value if type(value) is str else _several(_BEGINNINGS[key], value)
+                for key, value in fields.items()
+            ]
+        else:
+            for name, value in self._each_field():
+                if name != "Content-Length":
+                    lines.append(f"{name}: {value}")
         lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
 

@@ -44,6 +44,8 @@ def diversion_of(message: Message) -> str:
     told = message.get_all("Diversion")
     if told:
         return readable(", ".join(told[:MOST]))[:LONGEST]
+    if not message.has("History-Info"):
+        return ""
     try:
         history = [entry for one in message.get_all("History-Info") for entry in parse_name_addrs(one)][:MOST]
     except RemoteProtocolError:

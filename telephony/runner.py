@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -59,12 +60,16 @@ class Runner(Protocol):
 
 
 class Outcome(Generic[T]):
-    """What one wait waits for: written once on the loop, read once by the thread that waits."""
+    """What one wait waits for: written once on the loop, read once by the thread that waits.
 
-    __slots__ = ("_abandoned", "_condition", "_deferred", "_done", "_failure", "_value")
+    The one lock is a gate that the loop opens when there is an outcome: a condition would be three locks.
+    """
+
+    __slots__ = ("_abandoned", "_deferred", "_done", "_failure", "_gate", "_value")
 
     def __init__(self) -> None:
-        self._condition = threading.Condition(threading.Lock())
+        self._gate = threading.Lock()
+        self._gate.acquire()
         self._deferred: Deferred[T] | None = None
         self._done = False
         self._abandoned = False
@@ -89,44 +94,41 @@ class Outcome(Generic[T]):
             deferred.cancel()
 
     def succeed(self, value: T) -> None:
-        """Set the value and wake the waiting thread; ignored when there is an outcome already."""
-        with self._condition:
-            if not self._done:
-                self._done = True
-                self._value = value
-                self._condition.notify_all()
+        """On the loop: set the value and wake the waiting thread; ignored when there is an outcome already."""
+        if not self._done:
+            self._done = True
+            self._value = value
+            self._gate.release()
 
     def fail(self, error: BaseException) -> None:
-        """Set the exception and wake the waiting thread; ignored when there is an outcome already."""
-        with self._condition:
-            if not self._done:
-                self._done = True
-                self._failure = error
-                self._condition.notify_all()
+        """On the loop: set the exception and wake the waiting thread; ignored when there is an outcome already."""
+        if not self._done:
+            self._done = True
+            self._failure = error
+            self._gate.release()
 
     def wait(self, limit: float | None) -> bool:
         """In the waiting thread: wait until there is an outcome; False when ``limit`` seconds were not enough."""
-        with self._condition:
-            # Python's locks wait some three hundred years at most, and raise for more.
-            most = None if limit is None else min(limit, threading.TIMEOUT_MAX)
-            if threading.current_thread() is not threading.main_thread():
-                return self._condition.wait_for(lambda: self._done, most)
-            # Python runs signal handlers in the main thread, between two of its instructions. A signal that another
-            # thread receives, or that comes just before the lock is waited for, wakes nobody: Ctrl-C would be lost
-            # until the wait ends by itself. So this one thread looks up now and then.
-            until = None if most is None else time.monotonic() + most
-            while not self._done:
-                rest = LOOK_UP_SECONDS if until is None else min(LOOK_UP_SECONDS, until - time.monotonic())
-                if rest <= 0:
-                    break
-                self._condition.wait(rest)
-            return self._done
+        # Python's locks wait some three hundred years at most, and raise for more.
+        most = -1 if limit is None else min(max(limit, 0.0), threading.TIMEOUT_MAX)
+        if threading.current_thread() is not threading.main_thread():
+            return self._gate.acquire(timeout=most)
+        # Python runs signal handlers in the main thread, between two of its instructions. A signal that another
+        # thread receives, or that comes just before the lock is waited for, wakes nobody: Ctrl-C would be lost
+        # until the wait ends by itself. So this one thread looks up now and then.
+        until = None if limit is None else time.monotonic() + most
+        while True:
+            rest = LOOK_UP_SECONDS if until is None else min(LOOK_UP_SECONDS, until - time.monotonic())
+            if self._gate.acquire(timeout=max(rest, 0.0)):
+                return True
+            if rest <= 0:
+                return False
 
     def abandon(self) -> bool:
         """In the waiting thread: give up, unless there is an outcome after all; tells whether it gave up."""
-        with self._condition:
-            self._abandoned = not self._done
-            return self._abandoned
+        # An outcome that comes between these two is set, and read by nobody.
+        self._abandoned = not self._done
+        return self._abandoned
 
     def get(self) -> T:
         """Return the value or raise the exception; there must be an outcome."""
@@ -216,6 +218,8 @@ class ReactorRunner:
         self._stopped = False
         self._loop_thread: int | None = None
         self._threads = ApplicationThreads()
+        self._posted: deque[Callable[[], object]] = deque()
+        self._woken = False
         # "after" shutdown comes when everything has been closed in an orderly way: what still waits then waits in vain.
         reactor.addSystemEventTrigger("after", "shutdown", self.stopped)
         reactor.callWhenRunning(self._running)
@@ -250,7 +254,7 @@ class ReactorRunner:
                 raise Error(f"{name}() can't run: the reactor has stopped")
             self._waits.add(outcome)
         try:
-            self.reactor.callFromThread(outcome.begin, function)
+            self._to_loop(partial(outcome.begin, function))
             in_time = outcome.wait(limit)
         except BaseException:  # Ctrl-C in the main thread, or whatever else got in
             outcome.abandon()
@@ -267,7 +271,25 @@ class ReactorRunner:
     def post(self, function: Callable[[], object]) -> None:
         """See `Runner.post`."""
         if self.alive:
-            self.reactor.callFromThread(function)
+            self._to_loop(function)
+
+    def _to_loop(self, function: Callable[[], object]) -> None:
+        """Have the loop call a function: it is woken once for all that come before it gets to them."""
+        self._posted.append(function)
+        if not self._woken:
+            self._woken = True
+            self.reactor.callFromThread(self._work_off)
+
+    def _work_off(self) -> None:
+        self._woken = False  # before anything is taken out: what comes from now on wakes it again
+        for _ in range(len(self._posted)):
+            try:
+                self._posted.popleft()()
+            except Exception:
+                _log.failure("What a thread had the loop do raised")
+        if self._posted and not self._woken:
+            self._woken = True
+            self.reactor.callFromThread(self._work_off)
 
     def start(self, name: str, function: Callable[[], object]) -> None:
         """See `Runner.start`."""

@@ -120,8 +120,9 @@ class StoppingTests(SynchronousTestCase):
 
     def test_wakes_everybody(self) -> None:
         """Rule 14: a wait ends with an Error when the reactor stops."""
-        threads = [self.wait(Deferred()) for _ in range(3)]
-        for _ in threads:
+        threads = []
+        for _ in range(3):
+            threads.append(self.wait(Deferred()))
             self.reactor.turn()
         ((phase, event, stopped),) = self.reactor.triggers
         self.assertEqual((phase, event), ("after", "shutdown"))
@@ -130,6 +131,19 @@ class StoppingTests(SynchronousTestCase):
             thread.join(30)
         self.assertEqual([type(one) for one in self.outcomes], [Error] * 3)
         self.assertIn("stopped", str(self.outcomes[0]))
+
+    def test_one_wake(self) -> None:
+        """The loop is woken once for what is posted until it comes to it; one that raises costs no other (issue 5)."""
+        done: list[int] = []
+        self.runner.post(lambda: done.append(1))
+        self.runner.post(lambda: 1 / 0)
+        self.runner.post(lambda: (done.append(2), self.runner.post(lambda: done.append(3))))
+        self.assertEqual(len(self.reactor.calls), 1)
+        self.reactor.turn()
+        self.assertEqual((done, len(self.reactor.calls)), ([1, 2], 1))
+        self.reactor.turn()
+        self.assertEqual((done, self.reactor.calls), ([1, 2, 3], []))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_too_late(self) -> None:
         """After its end there is nothing to wait for, and nothing is posted."""

@@ -227,7 +227,8 @@ def main(
         )
 
     def estimate(row: Row) -> float:
-        return row.seconds[quick] * min(times, row.rounds) * (1 if named is None else 0.5)
+        once = row.seconds[quick] * (1 if named is None else 0.5)
+        return (once + (60 * minutes if row.by_minutes and not quick else 0)) * min(times, row.rounds)
 
     left = sum(map(estimate, rows))
     progress = Progress(left)

@@ -86,6 +86,8 @@ class Row:
     rounds: int = 3
     seconds: tuple[float, float] = (60.0, 5.0)
     """About how long a round of all its contenders takes, full and quick: for the time that is left."""
+    by_minutes: bool = False
+    """Whether ``--minutes`` is to be added to that, in full."""
     notes: Callable[[Sequence[Any]], list[str]] | None = None
     """What else is to be said below the table, from the entries."""
 

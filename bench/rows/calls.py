@@ -202,7 +202,8 @@ ROWS = [
         contenders=(Contender("project", turns), Contender("idle", idle)),
         aims=(Aim(20, higher=False),),
         rounds=1,
-        seconds=(665, 8),
+        seconds=(65, 8),
+        by_minutes=True,
         notes=_paused,
     ),
 ]

@@ -10,7 +10,8 @@ under too many calls the queue would grow until every caller has given up. So a 
 *patience* is refused with 503 in the place of being taken up, which costs a tenth of a call or less. There is no rate
 to be configured or estimated: as long as anybody waits, every moment that nobody else needs goes to a call that is
 taken up, and what can't be had in time is refused. The patience is shorter than T1, so that callers don't repeat
-themselves.
+themselves. It is twice as long while the queue isn't older than `STANDING`: then the machine has been held up once, by
+whatever it was, and who waited meanwhile can still be taken up at once.
 
 A turn of the reactor must not be long either, since packets of audio wait for its end: `SLICE` seconds go to new calls
 (their applications take twice that in the same turn), and none when everything else took longer than `FULL` since the
@@ -38,6 +39,8 @@ PATIENCE = 0.2
 SLICE = 0.0025
 #: Seconds of everything else in one turn beyond which none is taken up.
 FULL = 0.1
+#: Seconds for which somebody must have waited at any time, before it is too many calls and not a hiccup.
+STANDING = 1.0
 #: How many may wait; beyond that a new one is refused at once.
 MOST_WAITING = 8192
 #: Seconds without a refusal after which the overload is over.
@@ -60,6 +63,7 @@ class Admission(Generic[T]):
         "_refuse",
         "_refused",
         "_refused_at",
+        "_since",
         "_take",
         "_turn",
         "_waiting",
@@ -81,6 +85,8 @@ class Admission(Generic[T]):
         self.patience = patience
         #: When each came, and what it is.
         self._waiting: deque[tuple[float, T]] = deque()
+        #: Since when somebody has waited at any time.
+        self._since = 0.0
         #: The next turn, while somebody waits for it; and when the last one ended.
         self._turn: DelayedCall | None = None
         self._ended = 0.0
@@ -105,7 +111,10 @@ class Admission(Generic[T]):
         if len(self._waiting) >= MOST_WAITING:
             self._put_off(call, self._clock.seconds())
         else:
-            self._waiting.append((self._clock.seconds(), call))
+            now = self._clock.seconds()
+            if not self._waiting:
+                self._since = now
+            self._waiting.append((now, call))
 
     def follow(self, message: T) -> None:
         """Let a message wait behind the calls that came before it; it is never refused."""
@@ -136,6 +145,8 @@ class Admission(Generic[T]):
         # Refusals take time, too: as much again, at most. Who is to be refused then has its turn later.
         until = now + SLICE
         patience = self.patience or float("inf")
+        if now - self._since < STANDING:
+            patience *= 2
         while waiting and now - waiting[0][0] > patience and now < until:
             self._put_off(waiting.popleft()[1], now)
             now = seconds()

@@ -82,14 +82,31 @@ class AdmissionTests(SynchronousTestCase):
         self.assertEqual(self.taken, [1, 2])
 
     def test_patience(self) -> None:
-        """RFC 3261 21.5.4: who has waited for longer than the patience is refused, who hasn't is taken up."""
+        """RFC 3261 21.5.4: who has waited for longer than twice the patience is refused, who hasn't is taken up."""
         self.offer("old")
-        self.clock.advance(PATIENCE / 2)
+        self.clock.advance(PATIENCE)
         self.offer("young")
-        self.clock.advance(PATIENCE / 2 + 0.01)
+        self.clock.advance(PATIENCE + 0.01)
         self.admission.turn()
         self.assertEqual((self.refused, self.taken), (["old"], ["young"]))
         self.assertEqual((self.counters["calls_put_off"], self.counters["overloads"]), (1, 1))
+
+    def test_standing(self) -> None:
+        """After a hiccup everybody is taken up; where somebody has waited for a second, patience is half of that."""
+        self.offer("held up")
+        self.clock.advance(1.5 * PATIENCE)
+        self.admission.turn()
+        self.assertEqual((self.refused, self.taken), ([], ["held up"]))
+        self.cost = 0.1
+        for step in range(30):
+            self.offer(*[step] * 4)
+            self.admission.turn()
+            self.next_turn()
+        self.assertGreater(len(self.refused), 30)
+        self.offer("last")
+        self.clock.spend(PATIENCE + 0.01)
+        self.next_turn()
+        self.assertIn("last", self.refused)
 
     def test_endless_patience(self) -> None:
         """A patience of 0: nobody is refused for having waited."""
@@ -112,7 +129,7 @@ class AdmissionTests(SynchronousTestCase):
         self.next_turn()
         self.assertEqual(len(self.taken), 2 * taken, "all has been read")
         self.admission.turn(True)
-        self.clock.spend(PATIENCE)
+        self.clock.spend(2 * PATIENCE)
         self.next_turn()
         self.assertEqual((len(self.taken), len(self.refused)), (2 * taken, 20 - 2 * taken))
 
@@ -148,7 +165,7 @@ class AdmissionTests(SynchronousTestCase):
         self.assertIs(log, admission._log)
         for _ in range(50):
             self.offer("call")
-            self.clock.advance(PATIENCE + 0.1)
+            self.clock.advance(2 * PATIENCE + 0.1)
             self.admission.turn()
             self.assertTrue(self.admission.overloaded)
         self.assertEqual(len(said), 1, said)
@@ -325,7 +342,7 @@ class EntranceTests(SynchronousTestCase):
     def overload(self, *messages: bytes) -> None:
         """Let messages come and wait for too long."""
         self.wait(*messages)
-        self.world.clock.advance(PATIENCE + 0.01)
+        self.world.clock.advance(2 * PATIENCE + 0.01)
         self.port.drained(False)
 
     def test_urgent_first(self) -> None:
@@ -356,7 +373,7 @@ class EntranceTests(SynchronousTestCase):
         self.bob.take()
         self.bob.send(request)
         self.assertEqual((self.bob.lines(), self.world.sessions), (["503 INVITE"], []))
-        for seconds in (3.9, 20):
+        for seconds in (3.5, 20):
             self.world.host.advance(seconds)
             self.overload(self.invite().to_bytes())
             self.bob.take()

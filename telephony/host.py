@@ -255,7 +255,7 @@ class ReactorHost:
 
     def open_media_port(self, address: Address, received: DatagramReceived) -> MediaPort:
         """Bind a UDP port for media, with the system's usual buffers: five seconds of one call's packets fit in."""
-        return MediaSocket(self._media, _bound(address, None), received)
+        return MediaSocket(self._media, _bound(address, None), received, fixed=address[1] != 0)
 
     def listen_stream(self, address: Address, factory: IProtocolFactory) -> StreamListener:
         """Listen on a TCP port, of IPv6 only if it is one. Raises OSError when it is taken or not ours."""

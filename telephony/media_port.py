@@ -61,7 +61,7 @@ class MediaSocket:
 
     __slots__ = (
         "_address",
-        "_alone",
+        "_fixed",
         "_peer",
         "_reader",
         "_receive_errors",
@@ -75,7 +75,11 @@ class MediaSocket:
         "write",
     )
 
-    def __init__(self, reader: MediaReader, sock: socket.socket, received: DatagramReceived) -> None:
+    def __init__(self, reader: MediaReader, sock: socket.socket, received: DatagramReceived, fixed: bool) -> None:
+        """Take a bound socket; ``fixed``: its port was asked for by number.
+
+        One that the system chose is forgotten by the system when a connection ends, so that such a socket gets none.
+        """
         self._socket: socket.socket | None = sock
         self._address: Address = sock.getsockname()[:2]
         self._reader = reader
@@ -83,7 +87,7 @@ class MediaSocket:
         self._short: ShortWay | None = None
         self._peer: Address = ("", 0)
         self._target: Address | None = None
-        self._alone = False
+        self._fixed = fixed
         self._steady = -1  # packets left until it is connected; -1: it is not to be
         self._send_errors = self._receive_errors = 0
         self.read: Any = self._read_any
@@ -144,7 +148,7 @@ class MediaSocket:
             self._disconnect()
         self._short = short
         self._peer = peer
-        self._steady = _STEADY if alone and short is not None else -1
+        self._steady = _STEADY if alone and self._fixed and short is not None else -1
 
     def _read_any(self, place: memoryview, now: float) -> None:
         """Read one datagram of whoever has sent it, to ``place``."""

@@ -10,9 +10,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from telephony import host
+from telephony import host, media_port
 from telephony.host import ReactorHost, is_address
 from telephony.interfaces import Address
 
@@ -242,3 +243,130 @@ class OtherTests(HostCase):
             self.assertTrue(is_address(literal))
         for name in ("localhost", "127.0.0", "", "1.2.3.4.example"):
             self.assertFalse(is_address(name))
+
+
+class MediaPortTests(TestCase):
+    """`telephony.media_port`: what `telephony.interfaces.MediaPort` promises, kept by real sockets."""
+
+    timeout = 20
+
+    def setUp(self) -> None:
+        self.host = ReactorHost(reactor)
+        self.taken: list[bytes] = []
+        self.received: list[tuple[bytes, Address]] = []
+        self.port = self.open(lambda data, source: self.received.append((data, source)))
+        self.peer, self.stranger = self.open(), self.open()
+
+    def open(self, received=lambda data, source: None):  # type: ignore[no-untyped-def]
+        port = self.host.open_media_port(LOOPBACK, received)
+        self.addCleanup(port.close)
+        return port
+
+    def short(self, place: memoryview, size: int, now: float) -> bool:
+        """Take what doesn't begin with an x, and send it back."""
+        data = place[:size].tobytes()
+        if data.startswith(b"x"):
+            return False
+        self.taken.append(data)
+        self.port.post(place[:size])
+        return True
+
+    def say(self, port, data: bytes) -> None:  # type: ignore[no-untyped-def]
+        port.send(data, self.port.address)
+
+    @inlineCallbacks
+    def until(self, count: int):  # type: ignore[no-untyped-def]
+        """Wait until so many datagrams have come to the port, by either way."""
+        while len(self.taken) + len(self.received) < count:
+            yield deferLater(reactor, 0.001, lambda: None)
+
+    @inlineCallbacks
+    def test_the_short_way(self):  # type: ignore[no-untyped-def]
+        """MediaPort.shorten: what it doesn't want, and what others send, goes to ``received``; posted is sent."""
+        back: list[bytes] = []
+        self.peer.received = lambda data, source: back.append(data)
+        self.port.aim(self.peer.address)
+        self.port.shorten(self.short, self.peer.address)
+        for port, data in ((self.peer, b"1"), (self.peer, b"x2"), (self.stranger, b"3"), (self.peer, b"4")):
+            self.say(port, data)
+        yield self.until(4)
+        self.assertEqual(self.taken, [b"1", b"4"])
+        self.assertEqual(self.received, [(b"x2", self.peer.address), (b"3", self.stranger.address)])
+        self.port.shorten(None)
+        self.say(self.peer, b"5")
+        yield self.until(5)
+        self.assertEqual(self.received[-1], (b"5", self.peer.address))
+        self.assertEqual(back, [b"1", b"4"])
+
+    @inlineCallbacks
+    def test_alone(self):  # type: ignore[no-untyped-def]
+        """With ``alone`` the system tells who sends: the peer is heard and answered, and everybody again at the end."""
+        self.port.close()
+        taken = self.port.received
+        self.port = self.host.open_media_port(self.port.address, taken)
+        self.addCleanup(self.port.close)
+        back: list[bytes] = []
+        self.peer.received = lambda data, source: back.append(data)
+        self.port.aim(self.peer.address)
+        self.port.shorten(self.short, self.peer.address, alone=True)
+        for number in range(media_port._STEADY):
+            self.say(self.peer, b"%d" % number)
+            yield self.until(number + 1)
+        self.assertTrue(self.port._connected)
+        self.say(self.stranger, b"stranger")
+        self.say(self.peer, b"last")
+        self.say(self.peer, b"xlong")
+        yield self.until(media_port._STEADY + 2)
+        self.assertEqual((self.taken[-1], self.received), (b"last", [(b"xlong", self.peer.address)]))
+        self.port.shorten(None)
+        self.say(self.stranger, b"heard")
+        yield self.until(media_port._STEADY + 3)
+        self.assertEqual(self.received[-1], (b"heard", self.stranger.address))
+        self.port.send(b"more", self.stranger.address)
+        self.assertEqual((back[-1], self.port.counters["send_errors"]), (b"last", 0))
+
+    @inlineCallbacks
+    def test_pace(self):  # type: ignore[no-untyped-def]
+        """From `BUSY` wakes a second on the sockets are looked at from time to time, and waited for again after it."""
+        self.patch(media_port, "BUSY", 0)
+        reader = self.port._reader
+        for number in range(media_port._JUDGED + 5):
+            self.say(self.peer, b"%d" % number)
+            yield self.until(number + 1)
+        self.assertTrue(reader.paced)
+        while reader.paced:
+            yield deferLater(reactor, 0.01, lambda: None)
+        had = len(self.received)
+        self.say(self.peer, b"once more")
+        yield self.until(had + 1)
+        self.assertEqual(self.received[-1], (b"once more", self.peer.address))
+
+    @inlineCallbacks
+    def test_a_fault_above(self):  # type: ignore[no-untyped-def]
+        """A fault of the receiver costs one datagram, not the ports; closing from within is fine."""
+
+        def bad(data: bytes, source: Address) -> None:
+            self.received.append((data, source))
+            if data == b"bad":
+                raise ZeroDivisionError
+            self.port.close()
+
+        self.port.received = bad
+        for data in (b"bad", b"good", b"more"):
+            self.say(self.peer, data)
+        yield self.until(2)
+        yield deferLater(reactor, 0.01, lambda: None)
+        self.assertEqual([data for data, _ in self.received], [b"bad", b"good"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertFalse(self.port.drain())
+
+    def test_nowhere(self) -> None:
+        """MediaPort.write: OSError for nowhere, a broken address, a closed port; `post` never raises."""
+        for target in (None, ("127.0.0.1", 70000), ("no address", 9)):
+            self.port.aim(target)
+            self.assertRaises(OSError, self.port.write, b"x")
+        self.port.post(bytearray(b"x"))
+        self.port._reader.flush()
+        self.assertEqual(self.port.counters["send_errors"], 1)
+        self.port.close()
+        self.assertRaises(OSError, self.port.write, b"x")

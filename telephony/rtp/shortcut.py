@@ -199,5 +199,5 @@ class Shortcut:
 
 
 def _room(header: int, samples: int) -> int:
-    """Return how many more packets there are before the sequence number or the timestamp goes over its bits."""
-    return min(0xFFFF - (header >> 32 & 0xFFFF), (0xFFFFFFFF - (header & 0xFFFFFFFF)) // samples)
+    """Return how many more packets can be taken so that no number goes over its bits, nor that of the one expected."""
+    return min(0xFFFF - (header >> 32 & 0xFFFF), (0xFFFFFFFF - (header & 0xFFFFFFFF)) // samples - 1)

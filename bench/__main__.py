@@ -182,7 +182,7 @@ def choose(names: str | None) -> list[Row]:
     "--minutes", type=click.FloatRange(0.05, 600), default=10.0, show_default=True, help="For the row 'turns'."
 )
 @click.option("--rate", type=click.FloatRange(1, 50_000), help="Capacity rows: only this rate, without a search.")
-@click.option("--calls", type=click.IntRange(1, 4000), help="Rows with calls that stay: so many.")
+@click.option("--calls", type=click.IntRange(1, 5000), help="Rows with calls that stay: so many.")
 @click.option("--profile", type=click.Path(dir_okay=False), help="Write the project's cProfile there (and be slower).")
 @click.option("--page", "paging", is_flag=True, help="Write docs/speed.rst from bench/results.json, and stop.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where results go; bench/results.json.")

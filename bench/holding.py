@@ -223,12 +223,14 @@ def main() -> None:
         refused = [*callers.refused, *targets.refused, *failures][:3]
         raise SystemExit(f"on hold are {callers.held} callers and {targets.held} targets of {calls}: {refused}")
     at, settled = network.clock.seconds(), min(SETTLED, seconds / 2)
+    holding = time.process_time()
     network.advance(settled)
     before = _size()
     network.advance(seconds - settled - BEFORE_THE_END)
     after = _size()
     network.advance(BEFORE_THE_END)
     held_for = network.clock.seconds() - at
+    holding = time.process_time() - holding
     if len(exchange.channels) != 2 * calls:
         raise SystemExit(f"{len(exchange.channels)} of {2 * calls} legs are left after {seconds:g} s on hold")
     callers.hang_up()
@@ -252,6 +254,7 @@ def main() -> None:
                 "timers_left": timers,
                 "left": left[:10],
                 "packets": network.packets,
+                "hold_cpu_seconds": round(holding, 3),
                 "cpu_seconds": round(time.process_time() - begun, 1),
             }
         )

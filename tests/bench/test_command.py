@@ -15,7 +15,7 @@ from bench.figures import Measured
 from bench.load import Load
 from bench.peers import floor, rtpengine, sippy
 from bench.processes import Broken, Workshop, cores
-from bench.rows import Contender, Rig, Row, all_rows
+from bench.rows import Contender, Rig, Row, all_rows, hold
 
 
 def measured(value: float) -> Contender:
@@ -142,6 +142,16 @@ class MessageTests(SynchronousTestCase):
         """Each kind of malformed message differs from a good one."""
         for kind in range(5):
             self.assertNotEqual(messages.malformed(messages.invite(1), kind), messages.invite(1))
+
+
+class HoldTests(SynchronousTestCase):
+    """How many calls are held for an hour (row ``hold``): 5,000 where that fits into its time."""
+
+    def test_fitting(self) -> None:
+        """As many as fit by what fifty calls took, in hundreds; never more than are wanted, nor fewer than a hundred."""
+        self.assertEqual(hold.fitting(5000, 0.1), 5000)
+        self.assertEqual(hold.fitting(5000, 5.0), 500)
+        self.assertEqual(hold.fitting(5000, 500.0), 100)
 
 
 class JudgementTests(SynchronousTestCase):

@@ -148,7 +148,7 @@ class HoldTests(SynchronousTestCase):
     """How many calls are held for an hour (row ``hold``): 5,000 where that fits into its time."""
 
     def test_fitting(self) -> None:
-        """As many as fit by what fifty calls took, in hundreds; never more than are wanted, nor fewer than a hundred."""
+        """As many as fit by what fifty calls took, in hundreds; never more than are wanted, nor below a hundred."""
         self.assertEqual(hold.fitting(5000, 0.1), 5000)
         self.assertEqual(hold.fitting(5000, 5.0), 500)
         self.assertEqual(hold.fitting(5000, 500.0), 100)

@@ -146,6 +146,22 @@ class RelayTests(SynchronousTestCase):
         self.assertEqual(set(self.on.b.bytes_heard(had)), {0xD5})
         self.assertGreater(len(self.on.b.heard) - had, 65)
 
+    def test_back_from_slow_turns(self) -> None:
+        """I5: who pauses is replaced by silence, and who begins to listen has even frames, in a frame's time."""
+        self.say(30)
+        self.assertTrue(self.on.b.endpoint._slow)
+        had = len(self.on.b.heard)
+        self.on.a.renew(receive=False)
+        self.on.legs.run(0.08)
+        self.assertGreaterEqual(len(self.on.b.heard) - had, 3)
+        self.on.a.renew()
+        self.say(30)
+        self.assertTrue(self.on.b.endpoint._slow)
+        ear = Ear()
+        self.on.b.endpoint.listen(ear)
+        self.on.legs.run(0.1)
+        self.assertGreaterEqual(len(ear.frames), 4)
+
     def test_media_timeout(self) -> None:
         """R32: the media timer of a relayed leg runs as any other's."""
         told: list[str] = []
@@ -181,6 +197,16 @@ class _Counting:
 
 
 class CountingTests(SynchronousTestCase):
+    def test_late_and_twice(self) -> None:
+        """RFC 3550 A.1: behind a packet that came late the next is no news, and is not counted as one."""
+        legs = Legs()
+        leg = legs.leg()
+        for n in (1, 2, 4, 3, 4):
+            leg.say(n)
+        found = leg.rtp.statistics
+        self.assertEqual((found.packets_received, found.duplicates, found.lost), (4, 1, 0))
+        self.assertEqual(legs.end(), [])
+
     def test_nobody_hears_it(self) -> None:
         """What nobody hears is only counted; who comes to hear it has it from then on."""
         legs = Legs()

@@ -81,12 +81,17 @@ class UdpPort:
 
     ``received`` is called with each datagram and its source. IPv6 sockets take IPv6 only, so that an address family
     never changes its form on the way (no ``::ffff:192.0.2.1``).
+
+    ``room`` is what a datagram is read into, `MAX_DATAGRAM` bytes; ports of one reactor share it. To ask the system's
+    allocator for that much at each read, and give most of it back, would leave its memory full of holes: half a
+    kilobyte of each message stays for as long as its call.
     """
 
     __slots__ = (
         "_address",
         "_reactor",
         "_receive_errors",
+        "_room",
         "_send_errors",
         "_sent",
         "_socket",
@@ -96,8 +101,11 @@ class UdpPort:
         "received",
     )
 
-    def __init__(self, reactor: Any, address: Address, received: DatagramReceived) -> None:
+    def __init__(
+        self, reactor: Any, address: Address, received: DatagramReceived, room: memoryview | None = None
+    ) -> None:
         sock = _bound(address, BUFFER_SIZE)
+        self._room = room if room is not None else memoryview(bytearray(MAX_DATAGRAM))
         self._socket: socket.socket | None = sock
         self._address: Address = sock.getsockname()[:2]
         self._reactor = reactor
@@ -173,9 +181,10 @@ class UdpPort:
         until = seconds() + DRAIN_SECONDS
         more = True
         self.draining = True
+        room = self._room
         for _ in range(DRAIN_LIMIT):
             try:
-                data, source = sock.recvfrom(MAX_DATAGRAM)
+                size, source = sock.recvfrom_into(room)
             except BlockingIOError:
                 more = False
                 break
@@ -185,7 +194,7 @@ class UdpPort:
                 continue
             self._taken += 1
             try:
-                self.received(data, source[:2])
+                self.received(bytes(room[:size]), source[:2])
             except Exception:
                 # Nothing above may raise; should it, one datagram is lost and the port lives on.
                 _log.failure("Unhandled fault at {port}", port=self.logPrefix())
@@ -238,6 +247,7 @@ class ReactorHost:
         self._names = names if names is not None else Names(reactor, self.resolve)
         self._random = random if random is not None else PagedRandom()
         self._media = MediaReader(reactor)
+        self._room = memoryview(bytearray(MAX_DATAGRAM))
 
     @property
     def clock(self) -> Clock:
@@ -251,7 +261,7 @@ class ReactorHost:
 
     def open_datagram_port(self, address: Address, received: DatagramReceived) -> SignallingPort:
         """Bind a UDP port. Raises OSError when it is taken, not ours, or not an IP literal."""
-        return UdpPort(self._reactor, address, received)
+        return UdpPort(self._reactor, address, received, self._room)
 
     def open_media_port(self, address: Address, received: DatagramReceived) -> MediaPort:
         """Bind a UDP port for media, with the system's usual buffers: five seconds of one call's packets fit in."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -228,7 +228,7 @@ class Exchange:
             "listen": [f"{transport}:{format_host(host)}:{port}" for transport, (host, port) in self._listeners],
             "advertise": self._advertise,
             "rtp": list(self._rtp_ports),
-            "media": _absolute(self.media_directory),
+            "media": str(self.media_directory.absolute()),
             "max_calls": self.max_calls,
             "call_seconds": self.call_seconds,
             "media_timeout": self.media_timeout,
@@ -379,12 +379,6 @@ class Exchange:
         self.ports.close()
         assert self._closed is not None
         self._closed.callback(None)
-
-
-@lru_cache(maxsize=16)
-def _absolute(path: Path) -> str:
-    """Return a path from the root; asked for each call, and this is a sixth of what its recording costs."""
-    return str(path.absolute())
 
 
 def parse_listener(where: str) -> tuple[str, Address]:

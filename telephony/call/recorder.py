@@ -114,7 +114,7 @@ class CallRecording:
     )
 
     def __init__(
-        self, clock: Clock, began: float, server: dict[str, Any], media: bool, director: Director | None
+        self, clock: Clock, began: float, server: Callable[[], dict[str, Any]], media: bool, director: Director | None
     ) -> None:
         self._clock = clock
         self._start = clock.seconds()
@@ -254,7 +254,7 @@ class CallRecording:
         head |= {"call": self.call_id, "began": round(self.began, 3), "dropped": self.ring.dropped}
         if self._media is not None:
             head["packets dropped"] = self._media.dropped
-        return head | {"server": self._server} | self.facts | {"outcome": self.outcome}
+        return head | {"server": self._server()} | self.facts | {"outcome": self.outcome}
 
     def lines(self) -> list[bytes]:
         """Return the file's lines so far."""
@@ -400,7 +400,7 @@ class Recorder:
     # -- inside --------------------------------------------------------------------------------------------------
 
     def _begin(self) -> CallRecording:
-        recording = CallRecording(self.clock, self._wall(), self._server(), self.media, self._director)
+        recording = CallRecording(self.clock, self._wall(), self._server, self.media, self._director)
         self.live[recording] = None
         return recording
 

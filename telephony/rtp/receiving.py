@@ -174,9 +174,8 @@ class Receiving(Sending):
             ear,
             None if target is None else target._tap,
         )
-        first = run.count if target is None else run.take
         alone = source == self._latch.signalled
-        if not run.room or not self._pair.shorten(first, source, alone):
+        if not run.room or not self._pair.shorten(run.take, source, alone):
             return None
         self._inward = run
         if target is not None:

@@ -128,32 +128,10 @@ class Shortcut:
         return self._last >= self._expected
 
     def take(self, place: memoryview, size: int, now: float) -> bool:
-        """Send the packet of ``size`` bytes that lies at ``place`` on, if it is the next one; False: it is not."""
-        if size != self._size:
-            return False
-        came, ssrc = _unpack(place)
-        if came != self._expected or ssrc != self._source_ssrc:
-            return False
-        self._expected = came + self._step
-        off = now - self.at - self._frame_seconds
-        self.at = now
-        self.jitter += ((off if off >= 0.0 else -off) - self.jitter) * 0.0625
-        packet: memoryview | bytearray = place[:size]
-        if self._ear is not None:
-            self._ear(self._codecs[0], came & 0xFFFFFFFF, place[HEADER_SIZE:size].tobytes())
-        if self._table is not None:
-            # What stands where the header goes is overwritten.
-            packet = bytearray(place[:size].tobytes().translate(self._table))
-        _pack(packet, 0, came + self._shift, self._ssrc)
-        self._post(packet)
-        if self._tap is not None:
-            self._tap(self._codecs[1], came + self._shift & 0xFFFFFFFF, bytes(packet[HEADER_SIZE:]))
-        if came == self._last:
-            self.stop()
-        return True
+        """Send the packet of ``size`` bytes that lies at ``place`` on, if it is the next one; False: it is not.
 
-    def count(self, place: memoryview, size: int, now: float) -> bool:
-        """Take the packet of ``size`` bytes at ``place`` to the account, if it is the next one; else False."""
+        Without a target it is only taken to the account, and heard.
+        """
         if size != self._size:
             return False
         came, ssrc = _unpack(place)
@@ -165,6 +143,15 @@ class Shortcut:
         self.jitter += ((off if off >= 0.0 else -off) - self.jitter) * 0.0625
         if self._ear is not None:
             self._ear(self._codecs[0], came & 0xFFFFFFFF, place[HEADER_SIZE:size].tobytes())
+        if self.target is not None:
+            packet: memoryview | bytearray = place[:size]
+            if self._table is not None:
+                # What stands where the header goes is overwritten.
+                packet = bytearray(place[:size].tobytes().translate(self._table))
+            _pack(packet, 0, came + self._shift, self._ssrc)
+            self._post(packet)
+            if self._tap is not None:
+                self._tap(self._codecs[1], came + self._shift & 0xFFFFFFFF, bytes(packet[HEADER_SIZE:]))
         if came == self._last:
             self.stop()
         return True

@@ -8,8 +8,9 @@ What a call leaves behind is freed by counting references, at once: there is no 
 the collector finds nothing; but in the usual settings it goes on looking at everything that is alive, and under a
 thousand calls a second that is half a million objects, most of them transactions waiting out their 32 s, and a tenth of
 a second without a packet sent or read. Here the young are looked at as ever, in small portions (applications may make
-circles). All that has lived for a while is looked at only when it is quiet, or when memory has grown so much that there
-may be garbage in it after all; then the log says how long that took.
+circles), and once a second in any case: while as many old objects go as new ones come, Python sees no reason to, and
+would look at half a minute's objects when it does. All that has lived for a while is looked at only when it is quiet,
+or when memory has grown so much that there may be garbage in it after all; then the log says how long that took.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ _log = Logger()
 YOUNG = 1_000
 #: How often it is seen whether it is quiet, in seconds.
 EVERY = 10.0
+#: How often the young are looked at in any case, and put where nobody looks, in seconds.
+SETTLE = 1.0
 #: So many blocks of memory more than twice what the last full collection left mean that garbage may be piling up.
 ROOM = 3_000_000
 
@@ -49,6 +52,7 @@ class Governor:
         self._quiet = quiet
         self._before: tuple[int, int, int] | None = None
         self._timer: DelayedCall | None = None
+        self._settling: DelayedCall | None = None
         self._began = 0.0
         self._blocks = 0
         self._seen = 0
@@ -67,6 +71,7 @@ class Governor:
         self._seen = self._looks()
         gc.callbacks.append(self._collecting)
         self._timer = self._clock.callLater(EVERY, self._look)
+        self._settling = self._clock.callLater(SETTLE, self._settle)
 
     def stop(self) -> None:
         """Leave the collector as it was found. Harmless when it isn't governed."""
@@ -76,9 +81,10 @@ class Governor:
         gc.set_threshold(*self._before)
         gc.unfreeze()
         self._before = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._settling):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._settling = None
 
     @staticmethod
     def _looks() -> int:
@@ -90,6 +96,16 @@ class Governor:
             self._began = perf_counter()
         else:
             self.longest = max(self.longest, perf_counter() - self._began)
+
+    def _settle(self) -> None:
+        """Look at what has come in the last second; what is still in use is put aside, which takes no time.
+
+        Not when it is quiet: there is nothing new then, and everything will be looked at.
+        """
+        self._settling = self._clock.callLater(SETTLE, self._settle)
+        if not self._quiet():
+            gc.collect(0)
+            gc.freeze()
 
     def _look(self) -> None:
         self._timer = self._clock.callLater(EVERY, self._look)
@@ -108,7 +124,9 @@ class Governor:
             )
 
     def _collect(self) -> int:
+        gc.unfreeze()
         found = gc.collect()
+        gc.freeze()
         self.full += 1
         self._blocks = sys.getallocatedblocks()
         self._seen = self._looks()

@@ -7,11 +7,12 @@ import re
 import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import ref
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from telephony import collecting
-from telephony.collecting import EVERY, Governor
+from telephony.collecting import EVERY, SETTLE, Governor
 from telephony.testing.clock import SimulatedClock
 from tests.counts import workloads
 
@@ -42,9 +43,23 @@ class GovernorTests(SynchronousTestCase):
         self.quiet = True
         self.clock.advance(EVERY)
         self.assertEqual(self.governor.full, 1)
-        self.patch(self.governor, "_looks", lambda: self.governor._seen)
         self.clock.advance(3 * EVERY)
         self.assertEqual(self.governor.full, 1, "nothing has happened since")
+
+    def test_settled(self) -> None:
+        """Amid calls only the last second's objects are looked at: those that live are put aside, the others freed."""
+        living, garbage = Circle(), ref(Circle())
+        self.clock.advance(SETTLE)
+        self.assertIsNone(garbage())
+        self.assertFalse(any(one is living for one in gc.get_objects()), "still looked at")
+        self.assertEqual(self.governor.full, 0)
+        forgotten = ref(living)
+        del living
+        gc.collect()
+        self.assertIsNotNone(forgotten(), "looked at all the same")
+        self.quiet = True
+        self.clock.advance(EVERY)
+        self.assertIsNone(forgotten(), "put aside for ever")
 
     def test_memory_grows(self) -> None:
         """Garbage isn't kept for ever: where memory has grown too much it is looked for, calls or not."""
